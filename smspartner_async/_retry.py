@@ -1,0 +1,222 @@
+"""When a request may be sent, and when again: backoff, pacing, and the cool-down of one client."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+import random
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from attrs import define, field, frozen
+from attrs.validators import instance_of
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_exponential
+
+from ._checks import is_number
+from ._errors import TOO_MANY_REQUESTS, APIError, RateLimitError, ResponseError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from attrs import Attribute
+
+_T = TypeVar("_T")
+
+_REQUEST_TIMEOUT: Final = 408
+_SERVER_ERRORS: Final = range(500, 600)
+
+# A rate the vendor documents for other operations: restarts after a cool-down go no faster.
+_RESTARTS_PER_SECOND: Final = 6.0
+
+
+def at_least(minimum: float) -> Callable[[Any, Attribute[Any], Any], None]:
+    """Make an attrs validator: a finite number, not below `minimum`."""
+
+    def check(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not is_number(value) or not minimum <= value < math.inf:
+            raise ValueError(f"{attribute.name} must be a number from {minimum:g} on: {value!r}")
+
+    return check
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How one request is tried again where that is safe. `rent` and `download` are stricter.
+
+    Args:
+        attempts: how often at most, the first time included; from 1 on.
+        first_delay: seconds before the second attempt; doubled each time, and shortened by up to
+            a half at random so that many clients do not come back together.
+        max_delay: seconds; no delay is longer, save where the vendor asks for more.
+
+    Raises:
+        ValueError: a number out of its range, NaN or infinite.
+    """
+
+    attempts: int = field(default=4, validator=[instance_of(int), at_least(1)])
+    first_delay: float = field(default=0.5, validator=at_least(0))
+    max_delay: float = field(default=8.0, validator=at_least(0))
+
+    def delay(self, state: RetryCallState) -> float:
+        """Tell how many seconds to wait after the attempt that `state` tells of."""
+        backoff = wait_exponential(multiplier=self.first_delay, max=self.max_delay)(state)
+        error = state.outcome.exception() if state.outcome is not None else None
+        return max(backoff * random.uniform(0.5, 1), wait_asked_by(error) or 0)  # noqa: S311 - jitter
+
+
+def wait_asked_by(error: BaseException | None) -> float | None:
+    """Tell the seconds of `Retry-After` that an error came with."""
+    return error.retry_after if isinstance(error, APIError | ResponseError) else None
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same request may well succeed a little later: the network, 408, 429, 5xx.
+
+    A documented error code is the vendor's last word, whatever the HTTP status.
+    """
+    if isinstance(error, RateLimitError | TransportError):
+        return True
+    if isinstance(error, ResponseError) or type(error) is APIError:
+        return error.http_status == _REQUEST_TIMEOUT or error.http_status in _SERVER_ERRORS
+    return False
+
+
+async def with_retries(
+    attempt: Callable[[], Awaitable[_T]],
+    policy: RetryPolicy,
+    *,
+    may_repeat: Callable[[BaseException], bool],
+) -> _T:
+    """Make attempts until one succeeds, fails for good, or was the last that `policy` allows.
+
+    The error of the last attempt is raised as it is.
+    """
+    try:
+        return await attempt()  # most often all there is: tenacity comes in at the first failure
+    except Exception as error:
+        if policy.attempts == 1 or not may_repeat(error):
+            raise
+        failures = [error]
+
+    async def next_attempt() -> _T:
+        if failures:
+            raise failures.pop()
+        return await attempt()
+
+    return await AsyncRetrying(
+        retry=retry_if_exception(may_repeat),
+        stop=stop_after_attempt(policy.attempts),
+        wait=policy.delay,
+        sleep=asyncio.sleep,
+        reraise=True,
+    )(next_attempt)
+
+
+@define
+class Gate:
+    """What all requests of one client pass: `max_requests_per_minute`, and one cool-down.
+
+    Requests leave at even distances, urgent ones first, then in the order of their coming.
+    After a cool-down those that waited leave spread out.
+    """
+
+    _interval: float
+    _free_at: float = field(default=-math.inf, init=False)
+    _resume_at: float = field(default=-math.inf, init=False)
+    _restart_until: float = field(default=-math.inf, init=False)
+    _queue: list[tuple[bool, int, asyncio.Future[None]]] = field(factory=list, init=False)
+    _numbers: itertools.count[int] = field(factory=itertools.count, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+
+    @classmethod
+    def allowing(cls, max_requests_per_minute: float | None) -> Gate:
+        """Make one for so many requests a minute; `None` is no limit."""
+        return cls(0.0 if max_requests_per_minute is None else 60 / max_requests_per_minute)
+
+    async def enter(
+        self,
+        operation: str,
+        *,
+        patience: float | None = None,
+        deadline: float | None = None,
+        urgent: bool = False,
+    ) -> None:
+        """Wait until a request may be sent, up to `deadline` (loop time).
+
+        Raises:
+            RateLimitError: a cool-down goes on for longer than `patience` seconds, or past the
+                deadline. Nothing is sent.
+            TransportError: the turn did not come before the deadline. Nothing is sent.
+        """
+        now = asyncio.get_running_loop().time()
+        pause = self._resume_at - now
+        if not self._queue and pause <= 0 and self._free_at <= now:
+            self._free_at = now + self._distance(now)
+            return
+        if deadline is not None:
+            patience = deadline - now
+        if patience is not None and pause > patience:
+            raise RateLimitError(
+                code=None,
+                message="",
+                http_status=TOO_MANY_REQUESTS,
+                operation=operation,
+                retry_after=pause,
+            )
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._turn(urgent=urgent)
+        except TimeoutError:
+            raise TransportError(
+                "Too many requests of this client were waiting before this one "
+                "(max_requests_per_minute).",
+                maybe_sent=False,
+            ) from None
+
+    def cool_down(self, seconds: float) -> None:
+        """Let nothing through for so many seconds, counted from now."""
+        now = asyncio.get_running_loop().time()
+        self._resume_at = max(self._resume_at, now + seconds)
+        self._restart_until = max(self._restart_until, self._resume_at + seconds)
+        self._rearm()
+
+    def _distance(self, now: float) -> float:
+        """Tell how long after a request the next one may leave."""
+        if now >= self._restart_until:
+            return self._interval
+        # All are through after as long again as the pause was, however many wait.
+        spread = (self._restart_until - now) / (1 + len(self._queue))
+        return max(self._interval, min(1 / _RESTARTS_PER_SECOND, spread))
+
+    async def _turn(self, *, urgent: bool) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._queue, (not urgent, next(self._numbers), turn))
+        self._rearm()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free_at = -math.inf  # the turn was ours and is not used: hand it on
+                self._rearm()
+            raise
+
+    def _rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._queue:
+            opens_at = max(self._free_at, self._resume_at)
+            self._timer = asyncio.get_running_loop().call_at(opens_at, self._let_one_through)
+
+    def _let_one_through(self) -> None:
+        self._timer = None
+        while self._queue:
+            _, _, turn = heapq.heappop(self._queue)
+            if not turn.done():
+                turn.set_result(None)
+                now = asyncio.get_running_loop().time()
+                self._free_at = now + self._distance(now)
+                break
+        self._rearm()

@@ -1,0 +1,280 @@
+"""One HTTP exchange over aiohttp and nothing above it.
+
+A triple comes out, or an error that says whether the request may have been sent. aiohttp's own
+errors stay in here: many of them show the URL, and the URL of a GET shows the API key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from attrs import define, field, frozen
+from yarl import URL
+
+from ._errors import ConfigurationError, ResponseError, TransportError
+from ._reply import MAX_BODY, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ._wire import Request
+
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # a gzip body that is cut short is not always told as an error
+    "User-Agent": "smspartner-async",
+}
+_JSON_HEADERS: Final = {**_HEADERS, "Content-Type": "application/json"}
+
+# asyncio.timeout() bounds the time: aiohttp rounds its deadlines up to whole seconds, and forgets
+# its read timeout when a connection breaks off behind a broken chunk.
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None)
+
+# Failures that prove that no byte of a request left.
+_BEFORE_SENDING: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.ServerFingerprintMismatch,
+)
+FAILURES: Final = (
+    aiohttp.ClientError,
+    HttpProcessingError,  # from aiohttp's parser in plain Python
+    OSError,
+    RuntimeError,  # "Session is closed"
+    ValueError,
+)
+
+
+class _Broken(Exception):  # noqa: N818 - never leaves this module
+    """Carries a broken connection past aiohttp, which would silently send a GET a second time."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def _never_twice(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Broken(error) from None
+
+
+class _QuietResponse(aiohttp.ClientResponse):
+    """A response whose `repr`, which aiohttp puts into warnings, does not show the URL."""
+
+    def __repr__(self) -> str:
+        return f"<response {self.status}>"
+
+
+@define
+class Sending:
+    """What is known of one request under way."""
+
+    head_sent: bool = False
+    """Set just before the first byte leaves; while it is `False`, the vendor has seen nothing."""
+    reply_began: bool = False
+
+
+@frozen
+class Transport:
+    """Where and how requests go out.
+
+    Requests that are safe to repeat share pooled connections, of the session that was passed in or
+    of one made here. `alone` takes a new connection for each request and closes it afterwards.
+    """
+
+    base_url: str
+    request_timeout: float
+    _ssl: tls.SSLContext | None
+    _proxy: str | None
+    _borrowed: aiohttp.ClientSession | None
+    _own: list[aiohttp.ClientSession] = field(factory=list, init=False, repr=False)
+
+    async def exchange(self, request: Request, deadline: float | None = None) -> Reply:
+        """Send a request that is safe to repeat, over a pooled connection.
+
+        Takes `request_timeout` seconds at most, and never runs past `deadline` (loop time).
+
+        Raises:
+            TransportError: no whole reply came.
+            ResponseError: the reply is over the size limit.
+        """
+        session = self._pool()
+        until = asyncio.get_running_loop().time() + self.request_timeout
+        if deadline is not None:
+            until = min(until, deadline)
+        try:
+            async with (
+                asyncio.timeout_at(until),
+                session.request(
+                    request.method, self._url(request), **self._options(request)
+                ) as response,
+            ):
+                return await _whole(request, response)
+        except FAILURES as error:
+            failure = self.explain(error)
+        # Not inside the handler: aiohttp's error, and the URL in it, would hang on as context.
+        raise failure
+
+    async def exchange_alone(self, request: Request, sending: Sending) -> Reply:
+        """Send a request over a connection of its own, exactly once.
+
+        Raises:
+            TransportError: no whole reply came; `maybe_sent` is told from the connection itself.
+            ResponseError: the reply is over the size limit.
+        """
+        reply: Reply | None = None
+        failure: TransportError | None = None
+        try:
+            async with (
+                asyncio.timeout(self.request_timeout),
+                self.alone(request, sending) as response,
+            ):
+                reply = await _whole(request, response)
+        except FAILURES as error:
+            failure = self.explain(error, sending)
+        if reply is not None:  # even if closing the connection failed or took too long
+            return reply
+        assert failure is not None  # noqa: S101 - told to the type checker
+        raise failure
+
+    @asynccontextmanager
+    async def alone(
+        self, request: Request, sending: Sending
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open a response on a connection of its own, with aiohttp's errors as they are.
+
+        A pooled connection may be one that the server is closing; a new one takes that doubt away.
+        Time is for the caller to bound.
+        """
+
+        async def head_leaves(*_: object) -> None:
+            sending.head_sent = True
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(head_leaves)
+        async with (
+            self._new_session(
+                aiohttp.TCPConnector(force_close=True),
+                trace_configs=[trace],
+                middlewares=(_never_twice,),
+            ) as session,
+            session.request(
+                request.method,
+                self._url(request),
+                **self._options(request),
+            ) as response,
+        ):
+            sending.reply_began = True
+            yield response
+
+    def explain(self, error: Exception, sending: Sending | None = None) -> TransportError:
+        """Say in our own words what aiohttp, or the network, failed at. Nothing is chained."""
+        if isinstance(error, _Broken):
+            error = error.error
+        if isinstance(error, aiohttp.ServerDisconnectedError) and sending is not None:
+            # aiohttp puts the beginning of a head, where one came, in place of its own words.
+            sending.reply_began |= not isinstance(error.message, str)
+            began = sending.reply_began
+        else:
+            began = True
+        sent = not isinstance(error, _BEFORE_SENDING) if sending is None else sending.head_sent
+        return TransportError(
+            _in_words(error, self.request_timeout), maybe_sent=sent, reply_began=began
+        )
+
+    async def close(self) -> None:
+        """Close what was made here; a borrowed session stays open."""
+        while self._own:
+            await self._own.pop().close()
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._borrowed is not None:
+            if self._borrowed.closed:
+                raise ConfigurationError(
+                    "The session that was passed to this client is closed. Keep it open for as "
+                    "long as the client is used, or let the client make its own."
+                )
+            return self._borrowed
+        if not self._own:
+            self._own.append(self._new_session(aiohttp.TCPConnector()))
+        return self._own[0]
+
+    def _new_session(self, connector: aiohttp.TCPConnector, **more: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_QuietResponse,
+            **more,
+        )
+
+    def _url(self, request: Request) -> URL:
+        return URL(self.base_url + request.target, encoded=True)
+
+    def _options(self, request: Request) -> dict[str, Any]:
+        # Said for each request, because a borrowed session has ideas of its own.
+        options: dict[str, Any] = {
+            "allow_redirects": False,  # a redirect would take the key, or a paid request, elsewhere
+            "auto_decompress": False,  # decompressed later, within the size limit
+            "data": request.body,
+            "headers": _HEADERS if request.body is None else _JSON_HEADERS,
+            "raise_for_status": False,
+            "timeout": _NO_TIMEOUT,
+        }
+        if self._ssl is not None:
+            options["ssl"] = self._ssl
+        if self._proxy is not None:
+            options["proxy"] = self._proxy
+        return options
+
+
+async def _whole(request: Request, response: aiohttp.ClientResponse) -> Reply:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise ResponseError(
+                f"it is larger than {MAX_BODY} bytes",
+                operation=request.operation,
+                http_status=response.status,
+            )
+    return Reply(response.status, response.headers, bytes(body))
+
+
+def _in_words(error: Exception, timeout: float) -> str:
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            reason = getattr(error, "certificate_error", error.os_error)
+            words = f"TLS with {error.host} failed: {_reason(reason)}."
+        case aiohttp.ClientConnectorDNSError():
+            words = f"The host name {error.host!r} cannot be resolved."
+        case aiohttp.ClientConnectorError():
+            words = f"No connection to {error.host}:{error.port}: {_reason(error.os_error)}."
+        case aiohttp.ClientHttpProxyError():
+            words = f"The proxy refused the connection (HTTP {error.status})."
+        case TimeoutError():
+            words = f"No whole reply came in time (request_timeout is {timeout:g} s)."
+        case aiohttp.ClientResponseError():
+            words = "The reply is not valid HTTP."
+        case _:
+            name = type(error).__name__
+            words = f"The connection broke off before a whole reply had come ({name})."
+    return words
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, tls.SSLCertVerificationError):
+        return error.verify_message
+    return getattr(error, "strerror", None) or type(error).__name__
