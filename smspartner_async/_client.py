@@ -1,0 +1,395 @@
+"""`SMSPartnerClient`: one method an operation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ._checks import (
+    BASE_URL,
+    KEY_VARIABLE,
+    URL_VARIABLE,
+    check_positive,
+    checked_key,
+    checked_limit,
+    checked_token,
+    checked_url,
+)
+from ._download import Download, may_ask_again
+from ._errors import ConfigurationError, PriceExceededError, RateLimitError, ResponseError
+from ._models import checked_volumes
+from ._paid import PaidRequest, proves_nothing_rented
+from ._polling import Default, PollingPolicy, Wait, checked_timeout
+from ._retry import Gate, RetryPolicy, is_passing, wait_asked_by, with_retries
+from ._transport import Transport
+from ._wire import Wire
+
+if TYPE_CHECKING:
+    import ssl as tls
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from decimal import Decimal
+    from types import TracebackType
+
+    import aiohttp
+
+    from ._checks import HasToken
+    from ._models import (
+        ContactFile,
+        Credits,
+        Quote,
+        Rental,
+        RentalStatus,
+        Targeting,
+    )
+    from ._polling import PollEvent
+    from ._reply import Operation, Reply
+    from ._transport import Sending
+    from ._wire import Request
+
+_T = TypeVar("_T")
+
+
+class SMSPartnerClient:
+    """SMS Partner's contact rental. One client serves a whole service: make it once, share it.
+
+    Used as `async with SMSPartnerClient() as client:`, or closed with `close()`. It belongs to the
+    event loop that first uses it. All durations are seconds.
+
+    Args:
+        api_key: the account's key; by default that in the environment's SMSPARTNER_API_KEY.
+        base_url: by default that in SMSPARTNER_BASE_URL, or else the vendor's. `https://`, or
+            `http://` to this machine only, since every request carries the key.
+        session: a session to share connections with. It is borrowed: never closed. Paid requests
+            and downloads use connections of the client's own all the same.
+        request_timeout: bounds one request from its first byte to its last; above 0. A download
+            is bounded by it up to its reply, then between two pieces of it.
+        retry: how one request is tried again where that is safe.
+        polling: how a wait asks, and for how long.
+        max_requests_per_minute: shared by all requests of this client; `None` is no limit of its
+            own. The vendor's limit for rentals is undocumented (360 for two other operations).
+        ssl: a TLS context in place of the system's usual one.
+        proxy: URL of an HTTP proxy.
+
+    Raises:
+        ConfigurationError: a blank key, or a base URL that would show it to others.
+        ValueError: a number out of its range.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+        request_timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        polling: PollingPolicy = PollingPolicy(),  # noqa: B008 - frozen
+        max_requests_per_minute: float | None = None,
+        ssl: tls.SSLContext | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        check_positive("request_timeout", request_timeout)
+        if max_requests_per_minute is not None:
+            check_positive("max_requests_per_minute", max_requests_per_minute)
+        key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
+        url = os.environ.get(URL_VARIABLE) or BASE_URL if base_url is None else base_url
+        self._wire = Wire(checked_key(key))
+        self._transport = Transport(
+            base_url=checked_url(url),
+            request_timeout=request_timeout,
+            ssl=ssl,
+            proxy=proxy,
+            borrowed=session,
+        )
+        self._retry = retry
+        self._polling = polling
+        self._gate = Gate.allowing(max_requests_per_minute)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<SMSPartnerClient {self._transport.base_url}>"
+
+    async def __aenter__(self) -> Self:
+        self._check_usable()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the client's own connections. A rent in flight still runs to its answer."""
+        self._closed = True
+        await self._transport.close()
+
+    async def calculate(self, targeting: Targeting) -> Quote:
+        """Tell how many contacts match a targeting, and what they cost. Costs nothing.
+
+        Manual: "Targeting & Calculation", operation `calcul`.
+
+        Raises:
+            APIError: the vendor said no; see its subclasses.
+            TransportError: no whole reply came, also on further tries.
+            ResponseError: the reply is not the vendor's.
+        """
+        request = self._wire.targeting_request("calculate", targeting)
+        return await self._ask(request, lambda reply: self._wire.quote("calculate", reply))
+
+    async def price(self, targeting: Targeting, volumes: Mapping[str, int] | None = None) -> Quote:
+        """Tell what a targeting costs, with the wanted volumes where given. Costs nothing.
+
+        Manual: "Targeting & Calculation", operation `price`.
+
+        Args:
+            targeting: whom to reach.
+            volumes: wanted number of contacts for a post code or department. They need not be
+                among the targeted areas. `None` is all that match.
+
+        Raises:
+            TargetingError: volumes that cannot be right. Nothing was sent.
+            APIError: the vendor said no; see its subclasses.
+            TransportError: no whole reply came, also on further tries.
+            ResponseError: the reply is not the vendor's.
+        """
+        request = self._wire.targeting_request("price", targeting, checked_volumes(volumes))
+        return await self._ask(request, lambda reply: self._wire.quote("price", reply))
+
+    async def rent(
+        self,
+        targeting: Targeting,
+        volumes: Mapping[str, int] | None = None,
+        *,
+        max_total: Decimal | None = None,
+        on_rented: Callable[[Rental], Awaitable[object] | object] | None = None,
+    ) -> Rental:
+        """Rent the contacts. This spends money, and is sent at most once.
+
+        Manual: "Targeting & Calculation", operation `rent`; its reply is undocumented by the
+        vendor. Cancelling does not take back a request that is under way: it runs to its answer
+        (within `request_timeout`), `on_rented` is called, and then the cancellation goes on.
+
+        Args:
+            targeting: whom to reach.
+            volumes: wanted number of contacts for a post code or department; `None` rents all
+                that match.
+            max_total: price first, and do not rent when the total is above this.
+            on_rented: plain or async; called with the `Rental` before anything else happens, to
+                store its token. What it raises is logged, and the rental still returned.
+
+        Raises:
+            TargetingError: volumes that cannot be right. Nothing was sent.
+            PriceExceededError: the price is above `max_total`, or unknown. Nothing was rented.
+            RentOutcomeUnknownError: it may have been charged. Do not rent again before checking.
+            APIError: the vendor said no. Nothing was rented.
+            TransportError: nothing was sent, also on further tries. Nothing was rented.
+        """
+        wanted = checked_volumes(volumes)
+        if max_total is not None:
+            await self._check_price(targeting, wanted, checked_limit(max_total))
+        request = self._wire.targeting_request("rent", targeting, wanted)
+
+        async def send(sending: Sending) -> Reply:
+            return await self._transport.exchange_alone(request, sending)
+
+        paid = PaidRequest(targeting, wanted, send, self._wire.rental, on_rented)
+        return await self._try("rent", paid.attempt, proves_nothing_rented, urgent=True)
+
+    async def status(self, token: str | HasToken) -> RentalStatus:
+        """Ask once where a rental stands. Manual: "Rental Status".
+
+        Raises:
+            ValueError: a blank token. Nothing was sent.
+            RentalNotFoundError: the vendor does not know this rental.
+            RentalFailedError: the vendor says so by its error code 36.
+            AlreadyDownloadedError: the vendor says so by its error code 34.
+            APIError: the vendor said no otherwise.
+            TransportError: no whole reply came, also on further tries.
+            ResponseError: the reply is not the vendor's.
+        """
+        known = checked_token(token)
+        request = self._wire.status_request(known)
+        return await self._ask(request, lambda reply: self._wire.status(known, reply))
+
+    async def wait_until_ready(
+        self,
+        token: str | HasToken,
+        *,
+        timeout: float | Default | None = Default.POLICY,  # noqa: ASYNC109 - public, and kept
+        on_poll: Callable[[PollEvent], Awaitable[object] | object] | None = None,
+    ) -> RentalStatus:
+        """Ask again and again, ever more slowly, until the file is ready.
+
+        Trouble that passes is ridden out: broken connections, timeouts, 408, 429, 5xx, replies
+        that cannot be read. Cancelling it, or its timeout, does nothing to the rental.
+
+        Args:
+            token: the rental, from this process or another.
+            timeout: seconds; 0 asks exactly once, `None` is endless; by default the polling
+                policy's. It is kept to, requests in flight included.
+            on_poll: plain or async; told of every check by a `PollEvent`. What it raises ends the
+                wait.
+
+        Raises:
+            ValueError: a blank token, or a timeout that is negative or NaN.
+            WaitTimeoutError: not ready in time; wait again with the same token.
+            RentalFailedError: the vendor could not make the file.
+            AlreadyDownloadedError: the file was downloaded before.
+            APIError: the vendor said no, and asking again would not change it.
+            TransportError: too many failed checks in a row; so ResponseError.
+        """
+        return await self._wait(token, timeout, on_poll).until_ready()
+
+    def watch(
+        self, token: str | HasToken, *, timeout: float | Default | None = Default.POLICY
+    ) -> AsyncGenerator[RentalStatus, None]:
+        """Yield the status each time that its state has changed, the first one at once.
+
+        Ends with the terminal one (ready, failed or downloaded), which is yielded, not raised.
+        Otherwise as `wait_until_ready`.
+
+        Raises:
+            WaitTimeoutError: no terminal state in time.
+            SMSPartnerError: as `wait_until_ready`.
+        """
+        return self._wait(token, timeout, None).changes()
+
+    async def download(
+        self,
+        token: str | HasToken,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_progress: Callable[[int, int | None], Awaitable[object] | object] | None = None,
+    ) -> ContactFile:
+        """Download the rental's file. The vendor may serve it only once.
+
+        What arrives goes to `<path>.part`, readable by its owner only, and gets its name when it
+        is whole and safe on the disk. When it breaks off, the partial file stays. The file's
+        format is undocumented by the vendor.
+
+        Args:
+            token: the rental.
+            path: where the file goes; its folder must exist.
+            overwrite: replace a file that is there.
+            on_progress: plain or async; called with the bytes received and those expected (`None`
+                where unknown). What it raises is logged, and the download goes on.
+
+        Raises:
+            ValueError: a blank token.
+            FileExistsError: the file exists, or another download is writing it. Nothing was sent.
+            OSError: the folder is missing or cannot be written to. Nothing was sent.
+            DownloadInterruptedError: it broke off; what arrived is kept where the error says.
+            AlreadyDownloadedError: the vendor does not serve it again (code 34).
+            RentalFailedError: there is no file (code 36).
+            FileNotReadyError: somebody is downloading it right now (code 35).
+            RentalNotFoundError: no such rental, or no file yet (codes 32, 33).
+            APIError: the vendor said no otherwise.
+            TransportError: no byte of a file came.
+            ResponseError: what came is no file; it is kept where a note of the error says.
+        """
+        known = checked_token(token)
+        attempt = Download(
+            transport=self._transport,
+            request=self._wire.download_request(known),
+            refusal=lambda reply: self._wire.file_refusal(known, reply),
+            path=Path(path),
+            overwrite=overwrite,
+            on_progress=on_progress,
+        ).attempt
+        return await self._try("download", attempt, may_ask_again, urgent=True)
+
+    async def credits(self) -> Credits:
+        """Tell the account's balance. Vendor's credits page.
+
+        Raises:
+            APIError: the vendor said no; see its subclasses.
+            TransportError: no whole reply came, also on further tries.
+            ResponseError: the reply is not the vendor's.
+        """
+        return await self._ask(self._wire.credits_request(), self._wire.credits)
+
+    async def _ask(self, request: Request, read: Callable[[Reply], _T]) -> _T:
+        async def attempt() -> _T:
+            return read(await self._transport.exchange(request))
+
+        return await self._try(request.operation, attempt, is_passing)
+
+    async def _try(
+        self,
+        operation: Operation,
+        attempt: Callable[[], Awaitable[_T]],
+        may_repeat: Callable[[BaseException], bool],
+        *,
+        urgent: bool = False,
+    ) -> _T:
+        # Nobody wants a call to hang for the hour that a reply may ask for: beyond the time that
+        # one request may take, the caller is told instead.
+        patience = self._transport.request_timeout
+        return await with_retries(
+            lambda: self._pass(operation, attempt, patience=patience, urgent=urgent),
+            self._retry,
+            may_repeat=lambda error: may_repeat(error) and (wait_asked_by(error) or 0) <= patience,
+        )
+
+    async def _pass(
+        self, operation: Operation, attempt: Callable[[], Awaitable[_T]], **how: Any
+    ) -> _T:
+        """Make one attempt when the gate lets it through: every request goes this way."""
+        self._check_usable()
+        await self._gate.enter(operation, **how)
+        try:
+            return await attempt()
+        except RateLimitError as error:
+            if error.retry_after is not None:
+                self._gate.cool_down(error.retry_after)
+            raise
+
+    def _wait(
+        self,
+        token: str | HasToken,
+        timeout: float | Default | None,
+        on_poll: Callable[[PollEvent], Awaitable[object] | object] | None,
+    ) -> Wait:
+        known = checked_token(token)
+        given = self._polling.timeout if isinstance(timeout, Default) else timeout
+        limit = checked_timeout(given)
+        request = self._wire.status_request(known)
+
+        async def ask(deadline: float | None) -> RentalStatus:
+            async def attempt() -> RentalStatus:
+                return self._wire.status(known, await self._transport.exchange(request, deadline))
+
+            patience = self._transport.request_timeout if limit == 0 else None
+            return await self._pass("status", attempt, deadline=deadline, patience=patience)
+
+        return Wait(known, ask, self._polling, limit, on_poll)
+
+    async def _check_price(
+        self, targeting: Targeting, volumes: Mapping[str, int] | None, max_total: Decimal
+    ) -> None:
+        try:
+            quote = await self.price(targeting, volumes)
+        except ResponseError as error:
+            raise PriceExceededError(quote=None, max_total=max_total) from error
+        total = quote.cost.total if quote.cost is not None else None
+        if total is None or total > max_total:
+            raise PriceExceededError(quote=quote, max_total=max_total)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise ConfigurationError("This client is closed; make a new one. Nothing was sent.")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ConfigurationError(
+                "This client belongs to another event loop; make one inside of each "
+                "asyncio.run(). Nothing was sent."
+            )

@@ -1,0 +1,167 @@
+"""A one-shot file to disk: what arrives is in the `.part` file before anyone looks at it.
+
+The vendor may serve a file only once (undocumented), so it is asked for again only where no byte of
+a reply can have come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from attrs import define
+
+from ._errors import (
+    DownloadInterruptedError,
+    RateLimitError,
+    ResponseError,
+    SMSPartnerError,
+    TransportError,
+)
+from ._models import ContactFile
+from ._partfile import DiskError, PartFile
+from ._reply import Reply
+from ._transport import FAILURES, Sending
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    import aiohttp
+
+    from ._transport import Transport
+    from ._wire import Request
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__package__)
+
+# An error of the vendor's is a hundred bytes; only the beginning of a file is looked at.
+_BEGINNING: Final = 2**16
+
+
+def may_ask_again(error: BaseException) -> bool:
+    """Whether nothing can have been served: no byte of a reply came, or it was a 429."""
+    return isinstance(error, RateLimitError) or (
+        isinstance(error, TransportError) and not error.reply_began
+    )
+
+
+@define
+class Download:
+    """One file of one rental, on its way to one path."""
+
+    transport: Transport
+    request: Request
+    refusal: Callable[[Reply], SMSPartnerError | None]
+    path: Path
+    overwrite: bool
+    on_progress: Callable[[int, int | None], Awaitable[object] | object] | None
+
+    async def attempt(self) -> ContactFile:
+        """Ask once, and write down whatever comes.
+
+        Raises:
+            FileExistsError: the file exists and may not be replaced. Nothing was sent.
+            OSError: the folder is missing or cannot be written to. Nothing was sent.
+            SMSPartnerError: the vendor's error, or what broke the transfer.
+        """
+        part = PartFile(self.path, self.overwrite)
+        # One thread for one file: its calls keep their order, also when a caller is cancelled in
+        # the middle of one.
+        with _Worker() as disk:
+            await disk(part.open)
+            try:
+                return await self._fetch(part, disk)
+            except asyncio.CancelledError as error:
+                if part.size:
+                    error.add_note(f"What arrived of the file is kept in {part.path}.")
+                raise
+            finally:
+                await asyncio.shield(disk(part.keep))
+
+    async def _fetch(self, part: PartFile, disk: _Worker) -> ContactFile:
+        sending = Sending()
+        expected: int | None = None
+        failure: SMSPartnerError | None = None
+        reply = Reply(0, {}, b"")
+        loop = asyncio.get_running_loop()
+        patience = self.transport.request_timeout
+        try:
+            async with (
+                asyncio.timeout(patience) as stall,
+                self.transport.alone(self.request, sending) as response,
+            ):
+                reply = Reply(response.status, response.headers, b"")
+                expected = _announced(response)
+                async for chunk in response.content.iter_any():
+                    stall.reschedule(None)  # the server is not to blame for a slow disk
+                    await disk(part.write, chunk)
+                    await self._tell(part.size, expected)
+                    stall.reschedule(loop.time() + patience)
+        except DiskError as error:
+            failure = _interrupted(part, f"{error}.", expected)
+        except FAILURES as error:
+            failure = self.transport.explain(error, sending)
+            if part.size:
+                failure = _interrupted(part, str(failure), expected)
+        if failure is not None:
+            raise failure  # not inside the handlers: aiohttp's error would hang on as context
+        return await self._settle(part, disk, reply, expected)
+
+    async def _settle(
+        self, part: PartFile, disk: _Worker, reply: Reply, expected: int | None
+    ) -> ContactFile:
+        """Tell a file from an error, by what is already on disk."""
+        try:
+            refusal = self.refusal(reply._replace(body=await disk(part.beginning, _BEGINNING)))
+            if isinstance(refusal, ResponseError):
+                if part.size:
+                    refusal.add_note(f"What came is kept in {part.path}.")
+                raise refusal
+            if refusal is not None:
+                await disk(part.discard)
+                raise refusal
+            chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
+            verified = chunked or part.size == expected
+            await asyncio.shield(disk(partial(part.finish, verified=verified)))
+        except DiskError as error:
+            raise _interrupted(part, f"{error}.", expected) from error
+        return ContactFile(path=self.path, size=part.size, sha256=part.sha256, verified=verified)
+
+    async def _tell(self, received: int, expected: int | None) -> None:
+        if self.on_progress is None:
+            return
+        try:
+            told = self.on_progress(received, expected)
+            if inspect.isawaitable(told):
+                await told
+        except Exception:  # noqa: BLE001 - the user's own callback may raise anything
+            # A file that may be served only once is worth more than a progress bar.
+            _log.exception("on_progress failed; the download goes on without it")
+            self.on_progress = None
+
+
+class _Worker(ThreadPoolExecutor):
+    """One thread: `await worker(call, ...)`."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="smspartner-download")
+
+    def __call__(self, call: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:
+        return asyncio.get_running_loop().run_in_executor(self, partial(call, *args))
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(wait=False)
+
+
+def _announced(response: aiohttp.ClientResponse) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _interrupted(part: PartFile, problem: str, expected: int | None) -> DownloadInterruptedError:
+    return DownloadInterruptedError(problem, path=part.path, received=part.size, expected=expected)

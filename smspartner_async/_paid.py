@@ -1,0 +1,127 @@
+"""A paid request: sent at most once, and its answer is never lost.
+
+There is no idempotency key, so a rent whose answer was lost may have been charged. It is sent again
+only after what proves that nothing was rented: no byte of it left, or the vendor answered 429.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import frozen
+
+from ._errors import (
+    REFUSALS,
+    APIError,
+    RateLimitError,
+    RentOutcomeUnknownError,
+    SMSPartnerError,
+    TransportError,
+)
+from ._transport import Sending
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    from ._models import Rental, Targeting
+    from ._reply import Reply
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__package__)
+
+_SERVER_ERROR = 500
+
+
+def proves_nothing_rented(error: BaseException) -> bool:
+    """Whether a rent may be sent again after this failure of an earlier try."""
+    return isinstance(error, RateLimitError) or (
+        isinstance(error, TransportError) and not error.maybe_sent
+    )
+
+
+@frozen
+class PaidRequest:
+    """One rent, from its sending to the moment when its token is in the caller's hands."""
+
+    targeting: Targeting
+    volumes: Mapping[str, int] | None
+    send: Callable[[Sending], Coroutine[Any, Any, Reply]]
+    read: Callable[[Reply], Rental]
+    on_rented: Callable[[Rental], Awaitable[object] | object] | None
+
+    async def attempt(self) -> Rental:
+        """Send it once, and see it through even if the caller is cancelled meanwhile.
+
+        Raises:
+            RentOutcomeUnknownError: it may have been charged.
+            APIError: the vendor's clear no.
+            TransportError: nothing was sent.
+            CancelledError: after the answer came, and `on_rented` was told of the rental.
+        """
+        sending = Sending()
+        return await _to_the_end(self._exchange(sending), lambda: sending.head_sent)
+
+    async def _exchange(self, sending: Sending) -> Rental:
+        sent_at = datetime.now(UTC)
+        try:
+            rental = self.read(await self.send(sending))
+        except SMSPartnerError as error:
+            if _is_clear(error):
+                raise
+            unknown = RentOutcomeUnknownError(
+                targeting=self.targeting, volumes=self.volumes, sent_at=sent_at, cause=error
+            )
+        else:
+            _log.info("rented: token %s", rental.token)
+            await self._tell(rental)
+            return rental
+        _log.error("%s", unknown)
+        raise unknown
+
+    async def _tell(self, rental: Rental) -> None:
+        if self.on_rented is None:
+            return
+        try:
+            told = self.on_rented(rental)
+            if inspect.isawaitable(told):
+                await told
+        except Exception:  # noqa: BLE001 - the user's own callback may raise anything
+            # Raised instead, it would look like a failed rent, and the token would be lost.
+            _log.exception("on_rented failed for rental %s, which is paid", rental.token)
+
+
+def _is_clear(error: SMSPartnerError) -> bool:
+    """Whether it is certain that nothing was rented."""
+    if isinstance(error, APIError):
+        undocumented = type(error) is APIError and error.http_status < _SERVER_ERROR
+        return isinstance(error, REFUSALS) or undocumented
+    return isinstance(error, TransportError) and not error.maybe_sent
+
+
+async def _to_the_end(work: Coroutine[Any, Any, _T], is_under_way: Callable[[], bool]) -> _T:
+    """Run `work` to its end, whoever cancels; pass the cancellation on afterwards.
+
+    Work that is not yet under way is given up at once.
+    """
+    task = asyncio.ensure_future(work)
+    # When its loop shuts down, asyncio.run() cancels every task that is registered. This one must
+    # outlive that, by at most the request's timeout: its caller, which is registered, waits for it.
+    asyncio._unregister_task(task)  # noqa: SLF001 - asyncio's documented extension interface
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+            if not is_under_way():
+                task.cancel()
+    if cancelled is None or task.cancelled():
+        return task.result()
+    if (failure := task.exception()) is not None:
+        raise cancelled from failure
+    cancelled.add_note(f"The request was seen through: {task.result()!r}")
+    raise cancelled

@@ -1,0 +1,230 @@
+"""A file that arrives once: what has come is in `<path>.part`, and `<path>` is only ever whole.
+
+Blocking calls, to be made in a worker thread. Knows the disk, and nothing of the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OPEN_FLAGS: Final = (
+    os.O_RDWR
+    | os.O_CREAT
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)  # a link planted there would send personal data elsewhere
+    | getattr(os, "O_BINARY", 0)
+)
+_OWNER_ONLY: Final = 0o600
+
+
+class DiskError(Exception):
+    """The disk, not the network, failed; its `OSError` is the cause."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or type(error).__name__)
+
+
+@define
+class PartFile:
+    """The `.part` file of one download, locked against any other for as long as it is open.
+
+    A `.part` file that an earlier download left behind may hold numbers that were paid for and
+    will not be served again: it is moved aside, not overwritten, until a whole file is there.
+    """
+
+    final: Path
+    _overwrite: bool
+    path: Path = field(init=False)
+    size: int = field(default=0, init=False)
+    _aside: Path | None = field(default=None, init=False)
+    _fd: int = field(default=-1, init=False)
+    _digest: hashlib._Hash = field(factory=hashlib.sha256, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.path = self.final.with_name(f"{self.final.name}.part")
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was written, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def open(self) -> None:
+        """Make an empty `.part` file, readable by its owner only.
+
+        Raises:
+            FileExistsError: the final file exists and may not be replaced, or another download is
+                writing this `.part` file right now.
+            OSError: the folder is missing or cannot be written to.
+        """
+        if self.final.is_dir():
+            raise IsADirectoryError(f"{self.final} is a folder; name a file in it.")
+        if not self._overwrite and os.path.lexists(self.final):
+            raise FileExistsError(f"{self.final} exists; pass overwrite=True to replace it.")
+        while True:
+            fd = os.open(self.path, _OPEN_FLAGS, _OWNER_ONLY)
+            try:
+                _lock(fd)
+                left_behind = os.fstat(fd).st_size
+                if not self._is_at(fd, self.path):
+                    left_behind = -1  # moved away by another download before it was locked
+                if left_behind == 0:
+                    self.path.chmod(_OWNER_ONLY)
+                    self._fd, fd = fd, -1
+                    return
+                if left_behind > 0:
+                    self._aside = self._free_name()
+                    self.path.rename(self._aside)
+            except BlockingIOError:
+                raise FileExistsError(
+                    f"Another download is writing {self.path} right now; wait for it to end."
+                ) from None
+            finally:
+                if fd >= 0:
+                    os.close(fd)
+
+    def write(self, data: bytes) -> None:
+        """Hand all of `data` over to the operating system.
+
+        Raises:
+            DiskError: it did not take all, as on a full disk.
+        """
+        view = memoryview(data)
+        try:
+            while view:
+                written = os.write(self._fd, view)
+                self._digest.update(view[:written])
+                self.size += written
+                view = view[written:]
+        except OSError as error:
+            raise DiskError(error) from error
+
+    def beginning(self, length: int) -> bytes:
+        """Read back what was written first."""
+        try:
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            return os.read(self._fd, length)
+        except OSError as error:
+            raise DiskError(error) from error
+
+    def finish(self, *, verified: bool) -> None:
+        """Make the file safe on the disk, and give it its final name.
+
+        What earlier downloads left behind goes, unless this one may be the poorer of them.
+
+        Raises:
+            FileExistsError: the final file has appeared meanwhile and may not be replaced.
+            DiskError: the disk did not take it. Either way the whole file stays in `.part`.
+        """
+        try:
+            os.fsync(self._fd)
+            self._rename()
+            _fsync_folder(self.final)
+        except FileExistsError:
+            raise FileExistsError(
+                f"{self.final} has appeared meanwhile. The whole file is kept in {self.path}."
+            ) from None
+        except OSError as error:
+            raise DiskError(error) from error
+        finally:
+            self._close()
+        for number in count(1) if verified else ():
+            try:
+                self._numbered(number).unlink()
+            except OSError:
+                break
+
+    def keep(self) -> None:
+        """End without a whole file: what arrived stays in `.part`."""
+        if self._fd < 0:
+            return
+        if not self.size:
+            self.discard()
+            return
+        with suppress(OSError):  # a broken disk: what can be kept is kept
+            os.fsync(self._fd)
+        self._close()
+
+    def discard(self) -> None:
+        """End with nothing worth keeping; what an earlier download left behind is put back."""
+        if sys.platform == "win32":
+            self._close()  # an open file cannot be removed there
+        with suppress(OSError):
+            self.path.unlink()
+        if self._aside is not None:
+            with suppress(OSError):
+                self._aside.rename(self.path)
+        self._close()
+
+    def _rename(self) -> None:
+        if sys.platform == "win32":
+            self._close()  # an open file cannot be renamed there, and rename() never replaces
+            (self.path.replace if self._overwrite else self.path.rename)(self.final)
+        elif self._overwrite:
+            self.path.replace(self.final)
+        else:
+            try:
+                self.final.hardlink_to(self.path)  # unlike rename(), never replaces
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                if os.path.lexists(self.final):
+                    raise FileExistsError from None
+                self.path.rename(self.final)
+            else:
+                self.path.unlink()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _numbered(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+    def _free_name(self) -> Path:
+        return next(name for n in count(1) if not os.path.lexists(name := self._numbered(n)))
+
+    @staticmethod
+    def _is_at(fd: int, path: Path) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), path.stat())
+        except FileNotFoundError:
+            return False
+
+
+def _lock(fd: int) -> None:
+    """Lock an open file until it is closed, or raise `BlockingIOError`."""
+    if sys.platform == "win32":
+        os.lseek(fd, 2**31 - 2, os.SEEK_SET)  # far behind the data, which stays readable
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+        os.lseek(fd, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _fsync_folder(path: Path) -> None:
+    """Make a new name in a folder survive a power cut, where the system can."""
+    if sys.platform != "win32":
+        fd = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

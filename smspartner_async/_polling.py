@@ -1,0 +1,289 @@
+"""Waiting for a rental: when to ask, when to go on, when to give up."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import random
+from contextlib import aclosing
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field, frozen
+from attrs.validators import instance_of
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+from tenacity.wait import wait_exponential
+
+from ._checks import is_number
+from ._errors import (
+    AlreadyDownloadedError,
+    RentalFailedError,
+    ResponseError,
+    SMSPartnerError,
+    WaitTimeoutError,
+)
+from ._models import RentalState, RentalStatus
+from ._retry import at_least, is_passing, wait_asked_by
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+_log = logging.getLogger(__package__)
+
+# One last look is kept for shortly before the deadline, with this much time left for it.
+LAST_LOOK: Final = 1.0
+LAST_LOOK_SHARE: Final = 0.05
+
+
+class Default(Enum):
+    """Stands for a value that was not given."""
+
+    POLICY = "the polling policy's timeout"
+
+
+@frozen(kw_only=True)
+class PollingPolicy:
+    """How `wait_until_ready` and `watch` ask.
+
+    Args:
+        first_interval: seconds between the first two checks; above 0.
+        max_interval: seconds; the interval grows no further.
+        multiplier: by which the interval grows from one check to the next; from 1 on.
+        jitter: fraction by which an interval may be longer or shorter at random; 0 to 1.
+        timeout: seconds after which a wait gives up; 0 is exactly one check, `None` is endless.
+        max_consecutive_errors: failed checks in a row after which the last error is raised.
+
+    Raises:
+        ValueError: a number out of its range, NaN or infinite.
+    """
+
+    first_interval: float = field(default=2.0, validator=at_least(0.001))
+    max_interval: float = field(default=30.0, validator=at_least(0.001))
+    multiplier: float = field(default=1.5, validator=at_least(1))
+    jitter: float = field(default=0.2, validator=at_least(0))
+    timeout: float | None = field(default=900.0)
+    max_consecutive_errors: int = field(default=10, validator=[instance_of(int), at_least(1)])
+
+    def __attrs_post_init__(self) -> None:
+        checked_timeout(self.timeout)
+        if self.jitter > 1:
+            raise ValueError(f"jitter must be a number from 0 to 1: {self.jitter!r}")
+
+    def interval(self, state: RetryCallState) -> float:
+        """Tell the seconds until the next check: exponential, capped, jittered; never reset."""
+        backoff = wait_exponential(
+            multiplier=self.first_interval, max=self.max_interval, exp_base=self.multiplier
+        )
+        return backoff(state) * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """Let through `None` (endless) and any finite number from 0 on.
+
+    Raises:
+        ValueError: negative, NaN, infinite, or no number.
+    """
+    if timeout is None:
+        return None
+    if not is_number(timeout) or not 0 <= timeout < math.inf:
+        raise ValueError(
+            f"timeout must be a number of seconds from 0 on, or None for no limit: {timeout!r}"
+        )
+    return timeout
+
+
+@frozen(kw_only=True)
+class PollEvent:
+    """One check of a wait, as `on_poll` is told of it.
+
+    Attributes:
+        token: the rental.
+        attempt: the check's number, from 1 on.
+        elapsed: seconds since the wait began.
+        status: what the check found; `None` where it failed.
+        error: why it failed; `None` where it did not.
+        next_delay: seconds until the next check; `None` after the last one.
+    """
+
+    token: str
+    attempt: int
+    elapsed: float
+    status: RentalStatus | None
+    error: SMSPartnerError | None
+    next_delay: float | None
+
+
+@define
+class Wait:
+    """One wait for one rental. `ask` makes one request, bounded by the deadline it is given."""
+
+    token: str
+    ask: Callable[[float | None], Awaitable[RentalStatus]]
+    policy: PollingPolicy
+    timeout: float | None
+    on_poll: Callable[[PollEvent], Awaitable[object] | object] | None = None
+
+    _started: float = field(factory=lambda: asyncio.get_running_loop().time(), init=False)
+    _attempts: int = field(default=0, init=False)
+    _status: RentalStatus | None = field(default=None, init=False)
+    _last_status: RentalStatus | None = field(default=None, init=False)
+    _error: SMSPartnerError | None = field(default=None, init=False)
+    _errors_in_a_row: int = field(default=0, init=False)
+    _looked_last: bool = field(default=False, init=False)
+    _over: str | None = field(default=None, init=False)
+    _warned: bool = field(default=False, init=False)
+
+    async def until_ready(self) -> RentalStatus:
+        """Wait for `READY`.
+
+        Raises:
+            RentalFailedError: the rental failed.
+            AlreadyDownloadedError: its file was downloaded before.
+            WaitTimeoutError: the deadline came first.
+            SMSPartnerError: what does not pass, or did not pass often enough in a row.
+        """
+        async with aclosing(self.changes()) as changes:
+            async for _ in changes:
+                pass
+        if isinstance(self._error, RentalFailedError | AlreadyDownloadedError):
+            raise self._error
+        status = self._last_status
+        assert status is not None  # noqa: S101 - changes() ends with a terminal status
+        if status.state is RentalState.FAILED:
+            raise RentalFailedError(token=self.token, status=status)
+        if status.state is RentalState.DOWNLOADED:
+            raise AlreadyDownloadedError(token=self.token, status=status)
+        return status
+
+    async def changes(self) -> AsyncGenerator[RentalStatus, None]:
+        """Yield every status whose state differs from the one before, the terminal one last."""
+        seen: RentalState | None = None
+        async for attempt in AsyncRetrying(
+            retry=retry_if_result(_is_pending),
+            wait=self._next_delay,
+            stop=self._is_over,
+            retry_error_callback=self._give_up,
+            before_sleep=self._tell,
+            sleep=self._sleep,
+        ):
+            with attempt:
+                await self._look()
+            state = attempt.retry_state
+            if state.outcome is None or state.outcome.failed:
+                continue  # tenacity raises it
+            state.set_result(self._status)
+            if self._status is None:
+                continue
+            if self._status.state.is_terminal:
+                await self._tell()
+            if self._status.state != seen:
+                seen = self._status.state
+                yield self._status
+
+    async def _look(self) -> None:
+        """Ask once. What may pass leaves no status behind; what will not is raised."""
+        self._attempts += 1
+        self._status = None
+        try:
+            self._status = await self.ask(self._deadline)
+            self._error, self._errors_in_a_row = None, 0
+        except (RentalFailedError, AlreadyDownloadedError) as error:
+            failed = isinstance(error, RentalFailedError)
+            state = RentalState.FAILED if failed else RentalState.DOWNLOADED
+            self._status = RentalStatus(token=self.token, state=state, message=str(error))
+            self._error = error
+        except SMSPartnerError as error:
+            self._error = error
+            self._errors_in_a_row += 1
+            may_pass = is_passing(error) or isinstance(error, ResponseError)
+            enough = self._errors_in_a_row >= self.policy.max_consecutive_errors
+            if may_pass and (not enough or self._remaining() <= 0):
+                return
+            error.add_note(
+                f"While waiting for rental {self.token}: {self._errors_in_a_row} failed checks in "
+                f"a row, {self._attempts} in all. The rental itself is not touched; wait again "
+                "with the same token."
+            )
+            await self._tell()
+            raise
+        self._last_status = self._status
+        if self._status.state is RentalState.UNKNOWN and not self._warned:
+            self._warned = True
+            _log.warning(
+                "rental %s has a state that the manual does not list: %r; waiting on",
+                self.token,
+                self._status.message,
+            )
+
+    @property
+    def _deadline(self) -> float | None:
+        return self._started + self.timeout if self.timeout else None
+
+    def _elapsed(self) -> float:
+        return asyncio.get_running_loop().time() - self._started
+
+    def _remaining(self) -> float:
+        return math.inf if not self.timeout else self.timeout - self._elapsed()
+
+    def _next_delay(self, state: RetryCallState) -> float:
+        """Decide on the next check, or that there is none: called by tenacity before `_is_over`."""
+        remaining = self._remaining()
+        asked_for = wait_asked_by(self._error) or 0
+        delay = max(self.policy.interval(state), asked_for)
+        last_look = remaining - min(LAST_LOOK, LAST_LOOK_SHARE * (self.timeout or math.inf))
+        if delay <= last_look and self.timeout != 0:
+            return delay
+        if asked_for > remaining:
+            self._over = f"The vendor asks to wait {asked_for:.0f} s more. "
+        elif self._looked_last or asked_for > last_look or last_look <= 0:
+            self._over = ""
+        else:
+            self._looked_last = True
+            return last_look
+        return 0.0
+
+    def _is_over(self, _: RetryCallState) -> bool:
+        return self._over is not None or self.timeout == 0
+
+    async def _give_up(self, _: RetryCallState) -> None:
+        await self._tell()
+        raise WaitTimeoutError(
+            token=self.token,
+            last_status=self._last_status,
+            elapsed=self._elapsed(),
+            attempts=self._attempts,
+            reason=self._over or "",
+        ) from self._error
+
+    async def _sleep(self, seconds: float) -> None:
+        # Trimmed once more: on_poll may have taken its time.
+        await asyncio.sleep(max(0.0, min(seconds, self._remaining())))
+
+    async def _tell(self, state: RetryCallState | None = None) -> None:
+        """Tell `on_poll` of the check just made; without a `state`, it was the last one."""
+        if self.on_poll is None:
+            return
+        event = PollEvent(
+            token=self.token,
+            attempt=self._attempts,
+            elapsed=self._elapsed(),
+            status=self._status,
+            error=self._error,
+            next_delay=None if state is None else state.upcoming_sleep,
+        )
+        told = self.on_poll(event)
+        if not inspect.isawaitable(told):
+            return
+        scope = asyncio.timeout_at(self._deadline)
+        try:
+            async with scope:
+                await told
+        except TimeoutError:
+            if not scope.expired():  # the callback's own
+                raise
+
+
+def _is_pending(status: RentalStatus | None) -> bool:
+    return status is None or not status.state.is_terminal
