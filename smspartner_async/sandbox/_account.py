@@ -1,0 +1,156 @@
+"""The account: its money, and rentals whose state follows from their age.
+
+It knows no HTTP, and is told the time.
+"""
+
+import math
+import secrets
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import attrs
+
+from . import _replies
+from ._rules import Order, RefusedError
+
+REQUESTED_FOR: Final = 2.0
+"""Seconds that a rental stays in state 0, at speed 1."""
+
+GENERATING_FOR: Final = 6.0
+"""Seconds that it then stays in state 1, at speed 1."""
+
+_FILE_REFUSALS: Final = {
+    _replies.REQUESTED: 33,
+    _replies.GENERATING: 35,
+    _replies.FAILED: 36,
+    _replies.DOWNLOADED: 34,
+}
+
+
+@attrs.frozen(kw_only=True)
+class SandboxRental:
+    """What a sandbox knows of one rental, at the moment of asking.
+
+    Attributes:
+        token: The rental's identifier.
+        price: What was paid for it. A rental that fails is not paid back.
+        contacts: How many numbers its file holds.
+        state: 0 requested, 1 generating, 2 ready, 3 failed, 5 downloaded.
+        downloaded: Whether its file was served.
+        parameters: The targeting as the request spelled it.
+    """
+
+    token: str
+    price: Decimal
+    contacts: int
+    state: int
+    downloaded: bool
+    parameters: Mapping[str, Any]
+
+
+@attrs.define(kw_only=True)
+class Rental:
+    """A rental as the account keeps it."""
+
+    token: str
+    order: Order
+    rented_at: float
+    fails: bool
+    first_number: int
+    downloaded: bool = False
+
+
+class Account:
+    """Sells rentals, and says how far they are."""
+
+    def __init__(self, *, balance: Decimal, speed: float, fail_every: int | None) -> None:
+        if not balance.is_finite() or balance < 0:
+            raise ValueError(f"balance must be an amount of at least 0, not {balance}.")
+        if not math.isfinite(speed) or speed <= 0:
+            raise ValueError(f"speed must be a number greater than 0, not {speed}.")
+        if fail_every is not None and fail_every < 1:
+            raise ValueError(f"fail_every must be at least 1, not {fail_every}.")
+        self.balance = balance
+        self.paid = Decimal(0)
+        self._speed = speed
+        self._fail_every = fail_every
+        self._failures_due = 0
+        self._contacts_rented = 0
+        self._rentals: dict[str, Rental] = {}
+
+    def fail_next(self, count: int) -> None:
+        """Let the next `count` rentals fail, beside those that already will."""
+        if count < 1:
+            raise ValueError(f"count must be at least 1, not {count}.")
+        self._failures_due += count
+
+    def rent(self, order: Order, now: float) -> Rental:
+        """Take the money and open a rental, or refuse and take nothing."""
+        if order.price > self.balance:
+            raise RefusedError(11)
+        self.balance -= order.price
+        self.paid += order.price
+        rental = Rental(
+            token=secrets.token_hex(20),
+            order=order,
+            rented_at=now,
+            fails=self._next_fails(),
+            first_number=self._contacts_rented,
+        )
+        self._contacts_rented += order.contacts
+        self._rentals[rental.token] = rental
+        return rental
+
+    def find(self, token: str) -> Rental:
+        """Return the rental of a token, or refuse one that was never given."""
+        if not token.strip():
+            raise RefusedError(31)
+        if token not in self._rentals:
+            raise RefusedError(32)
+        return self._rentals[token]
+
+    def state(self, rental: Rental, now: float) -> int:
+        """Return the vendor's code for the state of a rental."""
+        if rental.downloaded:
+            return _replies.DOWNLOADED
+        age = (now - rental.rented_at) * self._speed
+        if age < REQUESTED_FOR:
+            return _replies.REQUESTED
+        if age < REQUESTED_FOR + GENERATING_FOR:
+            return _replies.GENERATING
+        return _replies.FAILED if rental.fails else _replies.READY
+
+    def take_file(self, rental: Rental, now: float) -> bytes:
+        """Return the file of a rental, once.
+
+        It is used up from the first byte on, even if the transfer breaks: the worst case for a
+        client, and the vendor promises nothing better.
+        """
+        code = _FILE_REFUSALS.get(self.state(rental, now))
+        if code is not None:
+            raise RefusedError(code)
+        rental.downloaded = True
+        return _replies.contact_file(rental.first_number, rental.order.contacts)
+
+    def view(self, now: float) -> tuple[SandboxRental, ...]:
+        """Show every rental, oldest first."""
+        return tuple(
+            SandboxRental(
+                token=rental.token,
+                price=rental.order.price,
+                contacts=rental.order.contacts,
+                state=self.state(rental, now),
+                downloaded=rental.downloaded,
+                parameters=rental.order.parameters,
+            )
+            for rental in self._rentals.values()
+        )
+
+    def _next_fails(self) -> bool:
+        if self._fail_every is not None and (len(self._rentals) + 1) % self._fail_every == 0:
+            return True
+        if self._failures_due:
+            self._failures_due -= 1
+            return True
+        return False

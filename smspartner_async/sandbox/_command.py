@@ -1,0 +1,99 @@
+"""The sandbox as a program: `python -m smspartner_async.sandbox`."""
+
+import argparse
+import asyncio
+import contextlib
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+
+from ._server import Sandbox
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def serve(sandbox: Sandbox) -> None:
+    """Start a sandbox, print how to use it on stdout, and close it on Ctrl-C or SIGTERM.
+
+    Call it from the main thread. Raises `OSError` when the port is taken.
+    """
+    stopped = asyncio.Event()
+    async with sandbox:
+        with _on_signals(stopped):
+            sys.stdout.write(
+                "A stand-in for SMS Partner's contact rental: nothing here costs money.\n"
+                "\n"
+                f"    export SMSPARTNER_BASE_URL={sandbox.base_url}\n"
+                f"    export SMSPARTNER_API_KEY={shlex.quote(sandbox.api_key)}\n"
+                "\n"
+                "Press Ctrl-C to stop.\n"
+            )
+            # Whoever started it may read from a pipe, and waits for these lines.
+            sys.stdout.flush()
+            await stopped.wait()
+
+
+def run(sandbox: Sandbox) -> int:
+    """Serve until Ctrl-C or SIGTERM, and return the exit code of a program that does so.
+
+    0 after a clean end; 1 when the sandbox cannot listen, which one line on stderr explains.
+    """
+    try:
+        asyncio.run(serve(sandbox))
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror}\n")
+        return 1
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m smspartner_async.sandbox",
+        description="A stand-in for SMS Partner's contact rental on localhost.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="how many times faster rentals move (default 1)"
+    )
+    parser.add_argument(
+        "--balance", type=_money, default=Decimal(1000), help="euros to begin with (default 1000)"
+    )
+    parser.add_argument("--api-key", default="sandbox-key", help="key to accept (sandbox-key)")
+    parser.add_argument(
+        "--fail-every", type=int, metavar="N", help="let every Nth rental end in state 3"
+    )
+    parser.add_argument(
+        "--refuse-with", type=int, metavar="CODE", help="refuse with code 20, 30, 40 or 96"
+    )
+    options = vars(parser.parse_args(arguments))
+    try:
+        sandbox = Sandbox(**options)
+    except ValueError as error:
+        parser.error(str(error))
+    return run(sandbox)
+
+
+def _money(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount") from None
+
+
+@contextlib.contextmanager
+def _on_signals(stopped: asyncio.Event) -> Iterator[None]:
+    """Set an event on the signals that end a program, and put their handlers back afterwards."""
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as undo:
+        for number in _SIGNALS:
+            try:
+                loop.add_signal_handler(number, stopped.set)
+                undo.callback(loop.remove_signal_handler, number)
+            except NotImplementedError:  # Windows
+                previous = signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+                undo.callback(signal.signal, number, previous)
+        yield

@@ -1,0 +1,261 @@
+"""The sandbox itself: the vendor's routes over an account, on a loopback address."""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiohttp import web
+
+from . import _replies, _rules
+from ._account import Account, Rental, SandboxRental
+from ._rules import RefusedError
+
+_HIGHEST_PORT: Final = 65535
+# Requests are answered at once: nothing is worth waiting for when the sandbox closes.
+_SHUTDOWN_TIMEOUT: Final = 0.25
+
+
+class Sandbox:
+    """SMS Partner's contact rental on localhost, with an account whose money is made up.
+
+    Use it as an async context manager, or call `start` and `close`. It keeps its account and
+    its rentals when it is closed and started again.
+
+    A rental is requested (0) for 2 s, generating (1) for 6 s, and then ready (2) or failed (3);
+    `speed` divides these times. Time is that of the event loop, so a loop in virtual time
+    drives it. A file is served once; from then on the rental is downloaded (5).
+
+    A contact costs 0.09 euros. A post code holds `50 + code % 368` contacts, a department
+    `10 * (50 + code % 368)` (`2A` and `2B` count as 20), and the whole country 9,000.
+
+    Args:
+        api_key: The one key that is accepted.
+        balance: Euros on the account to begin with.
+        speed: How many times faster than the clock rentals age.
+        host: A loopback address, or `localhost`; anything else is a `ValueError`.
+        port: TCP port; 0 takes a free one.
+        fail_every: Makes every rental whose number is a multiple of it end in state 3.
+        refuse_with: One of the codes 20, 30, 40 and 96: refuses every request that carries
+            the right key, as the vendor does for a closed account or a forbidden address.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str = "sandbox-key",
+        balance: Decimal = Decimal(1000),
+        speed: float = 1.0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        fail_every: int | None = None,
+        refuse_with: int | None = None,
+    ) -> None:
+        if not api_key.strip():
+            raise ValueError("api_key must not be blank.")
+        if not 0 <= port <= _HIGHEST_PORT:
+            raise ValueError(f"port must be between 0 and {_HIGHEST_PORT}, not {port}.")
+        if refuse_with is not None and refuse_with not in _rules.ACCESS_REFUSALS:
+            raise ValueError(
+                f"refuse_with must be one of {sorted(_rules.ACCESS_REFUSALS)}, not {refuse_with}."
+            )
+        self._account = Account(balance=balance, speed=speed, fail_every=fail_every)
+        self._api_key = api_key
+        self._host = _loopback(host)
+        self._port = port
+        self._refuse_with = refuse_with
+        self._turn = 0
+        self._requests: Counter[str] = Counter()
+        self._runner: web.AppRunner | None = None
+        self._now: Callable[[], float] = lambda: 0.0  # the loop's clock, once there is a loop
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises `OSError`, with a sentence as its `strerror`, when the port cannot be had, and
+        `RuntimeError` when the sandbox is running.
+        """
+        if self._runner is not None:
+            raise RuntimeError("The sandbox is already running.")
+        # GETs carry the key in their query string, which an access log would show.
+        runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except OSError as error:
+            await runner.cleanup()
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(
+                error.errno,
+                f"The sandbox cannot listen on {self._host} port {self._port}: {reason}."
+                " Choose another port, or 0 for a free one.",
+            ) from None
+        self._now = asyncio.get_running_loop().time
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Stop listening and close every connection. Closing twice does nothing."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    @property
+    def base_url(self) -> str:
+        """Base URL for a client, up to and including `/v1`."""
+        if self._runner is None:
+            raise RuntimeError("The sandbox is not running: use `async with`, or await start().")
+        port: int = self._runner.addresses[0][1]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{port}/v1"
+
+    @property
+    def api_key(self) -> str:
+        """The key that is accepted."""
+        return self._api_key
+
+    @property
+    def balance(self) -> Decimal:
+        """Euros left on the account."""
+        return self._account.balance
+
+    @property
+    def paid(self) -> Decimal:
+        """Euros paid for rentals so far."""
+        return self._account.paid
+
+    @property
+    def rentals(self) -> tuple[SandboxRental, ...]:
+        """Every rental so far, oldest first, as it is now."""
+        return self._account.view(self._now())
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Number of requests so far, refused ones included, by operation.
+
+        The operations are `calculate`, `price`, `rent`, `status`, `download` and `credits`;
+        a POST that names no operation of the vendor counts as `unknown`.
+        """
+        return self._requests
+
+    def fail_next_rental(self, count: int = 1) -> None:
+        """Let the next `count` rentals end in state 3, beside those that already will."""
+        self._account.fail_next(count)
+
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[_answer_refusals])
+        application.router.add_post("/v1/location/optin", self._optin)
+        for path, handler in (
+            ("/v1/location/status", self._status),
+            ("/v1/location/file/download", self._download),
+            ("/v1/me", self._credits),
+        ):
+            # A HEAD must not use up a file.
+            application.router.add_get(path, handler, allow_head=False)
+        return application
+
+    async def _optin(self, request: web.Request) -> web.Response:
+        try:
+            body = _rules.read_body(await request.read())
+        except RefusedError:
+            self._requests["unknown"] += 1
+            raise
+        self._requests[_rules.operation(body)] += 1
+        self._check_access(body.get("apiKey"))
+        order = _rules.read_order(body)
+        if order.op != "rent":
+            return _reply(request, _replies.quote(order, self._spelling()))
+        rental = self._account.rent(order, self._now())
+        return _reply(request, _replies.receipt(order, rental.token, self._spelling()))
+
+    async def _status(self, request: web.Request) -> web.Response:
+        rental = self._find(request, "status")
+        state = self._account.state(rental, self._now())
+        payload = _replies.status(rental.order, rental.token, state, self._spelling())
+        return _reply(request, payload)
+
+    async def _download(self, request: web.Request) -> web.Response:
+        rental = self._find(request, "download")
+        name = f"contacts-{rental.token[:8]}.csv"
+        return web.Response(
+            body=self._account.take_file(rental, self._now()),
+            content_type="text/csv",
+            charset="utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    async def _credits(self, request: web.Request) -> web.Response:
+        self._requests["credits"] += 1
+        self._check_access(request.query.get("apiKey"))
+        return _reply(request, _replies.credit(self._account.balance))
+
+    def _find(self, request: web.Request, operation: str) -> Rental:
+        self._requests[operation] += 1
+        self._check_access(request.query.get("apiKey"))
+        return self._account.find(request.query.get("token", ""))
+
+    def _check_access(self, api_key: object) -> None:
+        if api_key is None or api_key == "":
+            raise RefusedError(1)
+        if api_key != self._api_key:
+            raise RefusedError(10)
+        if self._refuse_with is not None:
+            raise RefusedError(self._refuse_with)
+
+    def _spelling(self) -> _replies.Spelling:
+        spelling = _replies.Spelling(self._turn)
+        self._turn += 1
+        return spelling
+
+
+@web.middleware
+async def _answer_refusals(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except RefusedError as refusal:
+        code = refusal.code
+        return _reply(request, _replies.error(code), _replies.HTTP_STATUS.get(code, 200))
+
+
+def _reply(request: web.Request, payload: Mapping[str, Any], status: int = 200) -> web.Response:
+    if request.query.get("_format") == "xml":
+        return web.Response(
+            text=_replies.to_xml(payload), status=status, content_type="application/xml"
+        )
+    return web.Response(
+        text=_replies.to_json(payload), status=status, content_type="application/json"
+    )
+
+
+def _loopback(host: str) -> str:
+    """Return the address to bind to, or refuse one that others could reach."""
+    # The name may stand for two addresses, which would get two ports.
+    if host == "localhost":
+        return "127.0.0.1"
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    raise ValueError(
+        f"The sandbox binds to loopback only: host must be 127.0.0.1, ::1 or localhost,"
+        f" not {host!r}."
+    )
