@@ -1,0 +1,84 @@
+"""README.md is a program: every Python block in it runs, in order, against the sandbox."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+import smspartner_async
+from smspartner_async import PollingPolicy, SMSPartnerClient
+from smspartner_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def _blocks(parser: Callable[..., Any]) -> list[tuple[int, str]]:
+    document = Sybil(parsers=[parser]).parse(README)
+    return [(example.line, example.parsed) for example in document.examples()]
+
+
+async def test_every_python_block_runs(
+    subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A reader can paste each Python block of README.md into an async function, and it works."""
+    monkeypatch.chdir(tmp_path)
+    quick = PollingPolicy(first_interval=0.05, max_interval=0.1)
+    monkeypatch.setattr(
+        inspect.unwrap(SMSPartnerClient.__init__),
+        "__kwdefaults__",
+        {
+            **(SMSPartnerClient.__init__.__kwdefaults__ or {}),
+            "polling": quick,
+        },
+    )
+    async with Sandbox(speed=50) as sandbox:
+        monkeypatch.setenv("SMSPARTNER_API_KEY", sandbox.api_key)
+        monkeypatch.setenv("SMSPARTNER_BASE_URL", sandbox.base_url)
+        names: dict[str, Any] = {"__name__": "readme"}
+        blocks = _blocks(PythonCodeBlockParser())
+        assert len(blocks) > 10
+        for line, source in blocks:
+            with subtests.test(f"README.md:{line}"):
+                text = str(source).replace("asyncio.run(main())", "await main()")
+                code = compile(
+                    "\n" * line + text,
+                    str(README),
+                    "exec",
+                    flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                    dont_inherit=True,
+                )
+                ran = eval(code, names)  # noqa: S307 - our own README
+                if inspect.isawaitable(ran):
+                    await ran
+
+
+def test_the_error_table_names_every_error() -> None:
+    """README's table of errors lists each public error once, and no other."""
+    rows = re.findall(r"^\| `(\w+Error)` \|", README.read_text("utf-8"), re.MULTILINE)
+    public = {name for name in smspartner_async.__all__ if name.endswith("Error")} - {
+        "SMSPartnerError"
+    }
+    assert sorted(rows) == sorted(public)
+
+
+def test_the_two_commands_stand_alone() -> None:
+    """The commands for the demonstration and the tests each make their own virtual environment."""
+    commands = [
+        text
+        for _, text in _blocks(CodeBlockParser("bash", lambda example: None))
+        if ".venv" in text
+    ]
+    starts = [command for command in commands if command.startswith("python3 -m venv .venv &&")]
+    assert len(starts) == 2
+    assert all(command.count("\n") == 1 for command in starts)
