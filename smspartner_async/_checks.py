@@ -22,6 +22,7 @@ class HasToken(Protocol):
     @property
     def token(self) -> str:
         """The rental's token."""
+        ...
 
 
 def check_positive(name: str, value: float) -> None:
@@ -57,7 +58,7 @@ def checked_url(text: str) -> str:
     except (ValueError, TypeError):
         raise ConfigurationError("base_url is not a URL.") from None
     host = url.host or ""
-    if url.scheme not in ("http", "https") or not host:
+    if url.scheme not in ("http", "https") or not host or " " in host:
         raise ConfigurationError("base_url must begin with https:// and a host name.")
     if url.user is not None or url.password is not None or url.query_string or url.fragment:
         raise ConfigurationError("base_url must be scheme, host and path, and nothing else.")

@@ -74,11 +74,7 @@ def test_the_error_table_names_every_error() -> None:
 
 def test_the_two_commands_stand_alone() -> None:
     """The commands for the demonstration and the tests each make their own virtual environment."""
-    commands = [
-        text
-        for _, text in _blocks(CodeBlockParser("bash", lambda example: None))
-        if ".venv" in text
-    ]
+    commands = [text for _, text in _blocks(CodeBlockParser("bash", print)) if ".venv" in text]
     starts = [command for command in commands if command.startswith("python3 -m venv .venv &&")]
     assert len(starts) == 2
     assert all(command.count("\n") == 1 for command in starts)

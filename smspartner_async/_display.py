@@ -1,0 +1,395 @@
+"""What a person sees on a terminal: tables, live lines, money and counts; and JSON for programs.
+
+Knows rich and the models; knows no command, no network, and no key. Everything that came from the
+vendor passes through `printable`, so that no reply can send escape sequences to a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import time
+from contextlib import contextmanager
+from decimal import Decimal
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from rich.box import ROUNDED
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from ._errors import RentOutcomeUnknownError, TargetingError, WaitTimeoutError
+from ._models import Credits, Gender, Quote, Rental, RentalState, RentalStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from ._models import AreaVolume, ContactFile, Cost, RentedTargeting
+    from ._polling import PollEvent
+
+    Result = Quote | Rental | RentalStatus | Credits | ContactFile
+
+# Redirected, even what belongs on stdout would end up on stderr.
+_LIVE: Final[dict[str, Any]] = {
+    "transient": True,
+    "redirect_stdout": False,
+    "redirect_stderr": False,
+}
+_LABEL_WIDTH: Final = 10
+_CENTS: Final = 2
+_MOST_DIGITS: Final = 24
+_AREA_TYPES: Final = {"zipcode": "post code"}
+# What the client's messages tell a program to do, and what a person does in its place.
+_IN_A_SHELL: Final = {
+    "Pass api_key, or set": "Set",
+    "pass overwrite=True": "give --overwrite",
+    "wait_until_ready()": "`smspartner wait`",
+    "credits()": "`smspartner credits`",
+    "download()": "`smspartner download`",
+    "max_total": "--max-total",
+    "(volumes)": "(--volume)",
+    "base_url": "--base-url",
+}
+_PEOPLE: Final = {Gender.MIXED: "men and women", Gender.MALE: "men", Gender.FEMALE: "women"}
+
+
+def printable(text: str) -> str:
+    """Put everything on one line, and show what a terminal would obey instead of print."""
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def money(amount: Decimal, currency: str | None = None) -> str:
+    """Write an amount with at least two decimals and all that it has: `1,234.50`, `0.905`."""
+    text = str(amount)
+    # A sane amount only: written out, Decimal("1E+999999") would fill the screen for minutes.
+    if amount.is_finite() and len(amount.as_tuple().digits) + abs(amount.adjusted()) < _MOST_DIGITS:
+        whole, _, decimals = f"{amount:,f}".partition(".")
+        text = f"{whole}.{decimals.rstrip('0').ljust(_CENTS, '0')}"
+    return f"{text} {printable(currency)}" if currency else text
+
+
+def elapsed_time(seconds: float) -> str:
+    """Write a time as a clock does: `0:07`, `12:30`, `1:02:03`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def state_name(state: RentalState) -> str:
+    """Write a state with the vendor's code: `1 generating`."""
+    return "unknown" if state is RentalState.UNKNOWN else f"{state.value} {state.name.lower()}"
+
+
+def to_json(result: Result) -> str:
+    """Write a result for programs: money as text, states by name, the vendor's payload left out."""
+    fields = attrs.asdict(
+        result, filter=lambda attribute, _: attribute.name != "raw", value_serializer=_plain
+    )
+    # ASCII: right in every locale, and harmless on a terminal.
+    return json.dumps(fields, indent=2, default=str)
+
+
+def _plain(_: object, __: object, value: Any) -> Any:
+    match value:
+        case IntEnum():
+            return value.name
+        case Enum():
+            return value.value
+        case Decimal():
+            return str(value)
+        case _:
+            return value
+
+
+class Display:
+    """One command's two outputs: the result on stdout, and all talk about it on stderr.
+
+    Args:
+        as_json: write the result as one JSON document instead of tables.
+        together: write the talk on stdout too, in its place between the results.
+    """
+
+    def __init__(self, *, as_json: bool = False, together: bool = False) -> None:
+        self._as_json = as_json
+        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+        self._out = Console(**plain)
+        self._err = self._out if together else Console(stderr=True, **plain)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether there is a person who can see a question and answer it."""
+        return sys.stdin.isatty() and self._err.is_terminal
+
+    @property
+    def is_live(self) -> bool:
+        """Whether lines that move make sense: on a terminal, and not where NO_COLOR is set."""
+        return self._err.is_interactive and not self._err.no_color
+
+    def show(self, result: Result) -> None:
+        """Write a result: the only thing of a command that goes to stdout."""
+        if self._as_json:
+            self._out.file.write(to_json(result) + "\n")
+            self._out.file.flush()
+        else:
+            _print_result(self._out, result)
+
+    def say(self, text: str) -> None:
+        """Tell the story of a demonstration, on stdout."""
+        self._out.print(Text(text), soft_wrap=True)
+
+    def step(self, call: str, purpose: str) -> None:
+        """Begin a step of a demonstration: the call, and what it is for."""
+        self._out.print()
+        self._out.rule(Text(f"await client.{call}", "bold"), align="left")
+        self.say(purpose)
+
+    def note(self, text: str) -> None:
+        """Tell something beside the result, on stderr."""
+        _print_text(self._err, Text(printable(text)))
+
+    def error(self, error: Exception) -> None:
+        """Tell what went wrong and what to do: one line, and one for each problem or next step."""
+        first, *more = _explained(error)
+        for call, command in _IN_A_SHELL.items():
+            first = first.replace(call, command)
+        _print_text(self._err, Text.assemble(("Error: ", "bold red"), printable(first)))
+        # A note tells where a file is kept, or which rental it is about.
+        for line in (*more, *getattr(error, "__notes__", ())):
+            self._err.print(Text(f"  {printable(line)}"), soft_wrap=True)  # to copy a token
+
+    def confirm(self, quote: Quote) -> bool:
+        """Show a price and ask whether to pay it; anything but yes is no.
+
+        A Ctrl-C passes on as `KeyboardInterrupt`.
+        """
+        _print_result(self._err, quote)
+        total = quote.cost.total if quote.cost is not None else None
+        question = (
+            "The vendor gave no price. Rent all the same?"
+            if total is None
+            else f"Rent these contacts for {money(total)}?"
+        )
+        self._err.print()
+        try:
+            answer = self._err.input(Text(f"{question} [y/N] ", "bold"))
+        except EOFError:
+            answer = ""
+            self._err.print()
+        return answer.strip().lower() in {"y", "yes"}
+
+    @contextmanager
+    def waiting(self) -> Generator[Callable[[PollEvent], None], None, None]:
+        """Show a wait: a line for each change of state, and on a terminal a live line below them.
+
+        Yields what to call with every `PollEvent`.
+        """
+        wait = _Wait(self._err)
+        if not self.is_live:
+            yield wait.heard
+            return
+        with Live(wait, console=self._err, refresh_per_second=8, **_LIVE):
+            yield wait.heard
+
+    @contextmanager
+    def downloading(self) -> Generator[Callable[[int, int | None], None], None, None]:
+        """Show a download as a bar on a terminal, and nothing elsewhere.
+
+        Yields what to call with the bytes received and, where it is known, expected.
+        """
+        if not self.is_live:
+            yield lambda _received, _expected: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        with Progress(*columns, TransferSpeedColumn(), console=self._err, **_LIVE) as bars:
+            bar = bars.add_task("Downloading", total=None)
+            yield lambda received, expected: bars.update(bar, completed=received, total=expected)
+
+
+class _Wait:
+    """A wait as far as it has got: prints what changes, and is the live line below it."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._started = clock()
+        self._next_check: float | None = None
+        self._state: RentalState | None = None
+        self._trouble = ""
+        self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
+
+    def heard(self, event: PollEvent) -> None:
+        """Take in what one check brought."""
+        self._next_check = None
+        if event.next_delay is not None:
+            self._next_check = self._clock() + event.next_delay
+        if event.status is not None and event.status.state is not self._state:
+            self._state = event.status.state
+            self._tell(state_name(self._state))
+        trouble = "" if event.error is None else str(event.error)
+        # Told once, not at every check that meets the same trouble; the last one is the outcome.
+        if trouble and trouble != self._trouble and event.next_delay is not None:
+            self._tell(f"check failed: {trouble}")
+        self._trouble = trouble
+
+    def _tell(self, text: str) -> None:
+        moment = elapsed_time(self._clock() - self._started)
+        _print_text(self._console, Text(f"{moment:>7}  {printable(text)}"))
+
+    def __rich__(self) -> Spinner:
+        state = "asking" if self._state is None else state_name(self._state)
+        now = self._clock()
+        check = "checking now"
+        if self._next_check is not None and self._next_check > now:
+            check = f"next check in {math.ceil(self._next_check - now)} s"
+        line = f"{state}, {elapsed_time(now - self._started)} elapsed, {check}"
+        self._spinner.update(text=Text(line, no_wrap=True, overflow="ellipsis"))
+        return self._spinner
+
+
+def _explained(error: Exception) -> Iterator[str]:
+    """Say in the terms of the command line what an error says in those of the client."""
+    match error:
+        case TargetingError():
+            yield "this targeting cannot be sent."
+            for field, problem in error.problems:
+                # The options that may be repeated are named in the singular.
+                yield f"--{field.removesuffix('s').replace('_', '-')}: {problem}"
+        case WaitTimeoutError():
+            state = RentalState.UNKNOWN if error.last_status is None else error.last_status.state
+            what = str(error).partition(" It goes on at the vendor's")[0]
+            yield what.replace(state.name, state_name(state))
+            yield f"It goes on; wait again with: smspartner wait {shlex.quote(error.token)}"
+        case RentOutcomeUnknownError():
+            yield str(error)
+            yield "Check first: is the balance lower (smspartner credits)?"
+            yield "Check too: does the vendor's web interface show a rental of that time?"
+        case OSError() if error.strerror:
+            where = f": {error.filename}" if error.filename else ""
+            yield f"{error.strerror}{where}"
+        case _:
+            yield str(error) or type(error).__name__
+
+
+def _print_text(console: Console, text: Text) -> None:
+    # A person reads lines broken between words; a program, and a log, one line.
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def _print_result(console: Console, result: Result) -> None:
+    areas: tuple[AreaVolume, ...] = ()
+    total = None
+    match result:
+        case Quote() | Rental():
+            facts, areas, total = _offer_facts(result), result.areas, result.total_volume
+        case RentalStatus():
+            facts = _status_facts(result)
+            areas = () if result.targeting is None else result.targeting.areas
+        case Credits():
+            facts = _credit_facts(result)
+        case _:
+            facts = _file_facts(result)
+    if areas:
+        console.print(_area_table(areas, total))
+    for label, value in facts:
+        style = "bold cyan" if label == "Token" else ""
+        text = Text.assemble((label.ljust(_LABEL_WIDTH), "bold"), (printable(value), style))
+        # Never broken by us: a token or a path must be there to copy.
+        console.print(text, soft_wrap=True)
+
+
+def _offer_facts(offer: Quote | Rental) -> Iterator[tuple[str, str]]:
+    if isinstance(offer, Rental):
+        yield "Token", offer.token
+    if offer.total_volume is not None and not offer.areas:
+        yield "Contacts", f"{offer.total_volume:,}"
+    yield from _price(offer.cost)
+    if isinstance(offer, Rental):
+        yield "Next", f"smspartner wait {shlex.quote(offer.token)}"
+
+
+def _price(cost: Cost | None) -> Iterator[tuple[str, str]]:
+    if cost is not None:
+        total = "not given" if cost.total is None else money(cost.total)
+        count = "" if cost.quantity is None else f" for {cost.quantity:,} contacts"
+        unit = "" if cost.unit is None else f" ({money(cost.unit)} each)"
+        yield "Price", f"{total}{count}{unit}"
+
+
+def _status_facts(status: RentalStatus) -> Iterator[tuple[str, str]]:
+    yield "Token", status.token
+    yield "State", state_name(status.state)
+    if status.message:
+        yield "Message", status.message
+    if status.targeting is not None and (people := ", ".join(_people(status.targeting))):
+        yield "For", people
+    if status.phone_numbers is not None:
+        yield "Numbers", f"{status.phone_numbers:,}"
+    yield from _price(status.cost)
+    token = shlex.quote(status.token)
+    if status.state is RentalState.READY:
+        yield "Next", f"smspartner download {token} contacts.csv"
+    elif not status.state.is_terminal:
+        yield "Next", f"smspartner wait {token}"
+
+
+def _people(targeting: RentedTargeting) -> Iterator[str]:
+    if targeting.gender is not None:
+        yield _PEOPLE[targeting.gender]
+    if targeting.min_age or targeting.max_age:
+        yield f"{targeting.min_age or '?'} to {targeting.max_age or '?'} years"
+    words = {
+        "interest": targeting.interest,
+        "sub-interest": targeting.sub_interest,
+        "category": targeting.category and targeting.category.value.upper(),
+        "departments": " ".join(targeting.departments),
+        "post codes": " ".join(targeting.zipcodes),
+    }
+    yield from (f"{word} {value}" for word, value in words.items() if value)
+
+
+def _credit_facts(account: Credits) -> Iterator[tuple[str, str]]:
+    yield "Balance", money(account.balance, account.currency)
+    counts = {
+        "SMS": account.sms,
+        "Eco SMS": account.sms_eco,
+        "Look-ups": account.hlr,
+        "To send": account.to_send,
+    }
+    yield from ((label, f"{count:,}") for label, count in counts.items() if count is not None)
+    if account.username:
+        yield "Account", account.username
+
+
+def _file_facts(file: ContactFile) -> Iterator[tuple[str, str]]:
+    yield "File", str(file.path)
+    yield "Size", f"{file.size:,} bytes"
+    yield "SHA-256", file.sha256
+    yield "Whole", "yes" if file.verified else "not proven: the server gave no length"
+
+
+def _area_table(areas: tuple[AreaVolume, ...], total: int | None) -> Table:
+    table = Table(box=ROUNDED, show_footer=total is not None, footer_style="bold")
+    table.add_column("Area", "Total", overflow="fold")
+    table.add_column("Type", overflow="fold")
+    table.add_column("Contacts", _count(total), justify="right")
+    wanted = any(area.desired_volume is not None for area in areas)
+    if wanted:
+        table.add_column("Wanted", justify="right")
+    for area in areas:
+        kind = _AREA_TYPES.get(area.type, area.type)
+        row = (printable(area.location), printable(kind), _count(area.volume))
+        table.add_row(*row, *([_count(area.desired_volume)] if wanted else []))
+    return table
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"

@@ -1,0 +1,116 @@
+"""The options that several commands share, and what they say: whom to reach, and how many."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+from attrs import frozen
+
+from ._errors import TargetingError
+from ._models import Targeting, checked_volumes
+
+
+def amount(text: str) -> Decimal:
+    """Read an amount of money, or refuse it as typer does."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or number < 0:
+        raise typer.BadParameter(f"{text!r} is not an amount of at least 0, such as 10.00.")
+    return number
+
+
+def _whom(text: str, metavar: str | None = None) -> Any:
+    return typer.Option(metavar=metavar, help=text, rich_help_panel="Whom to reach")
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
+Token = Annotated[str, typer.Argument(metavar="TOKEN", help="What `rent` printed.")]
+_Codes = list[str] | None
+
+
+@frozen
+class Wish:
+    """What a command asks for: a targeting and, maybe, volumes."""
+
+    targeting: Targeting
+    volumes: Mapping[str, int] | None
+
+
+def _read_wish(
+    *,
+    gender: Annotated[str, _whom("Who they are.", "mixed|male|female")],
+    min_age: Annotated[int, _whom("Youngest age, from 18 to 98.")],
+    max_age: Annotated[int, _whom("Oldest age, from 18 to 98.")],
+    interest: Annotated[int | None, _whom("Category id; this or --sub-interest.", "ID")] = None,
+    sub_interest: Annotated[int | None, _whom("Subcategory id.", "ID")] = None,
+    category: Annotated[str | None, _whom("Socio-professional category.", "csp+|csp-")] = None,
+    department: Annotated[_Codes, _whom("Such as 02 or 2A,2B; repeatable.", "CODE")] = None,
+    zipcode: Annotated[_Codes, _whom("Such as 02200,60200; repeatable.", "CODE")] = None,
+    volume: Annotated[_Codes, _whom("Wanted, as 60200=20; repeatable.", "AREA=NUMBER")] = None,
+) -> Wish:
+    """Make a wish of the options, or name everything that is wrong with them at once."""
+    problems: list[tuple[str, str]] = []
+    targeting = volumes = None
+    # Text is given where mypy sees members: the model turns it into them, or names it as wrong.
+    texts: dict[str, Any] = {
+        "gender": gender,
+        "category": category,
+        "departments": ",".join(department or ()),
+        "zipcodes": ",".join(zipcode or ()),
+    }
+    try:
+        targeting = Targeting(
+            min_age=min_age, max_age=max_age, interest=interest, sub_interest=sub_interest, **texts
+        )
+    except TargetingError as error:
+        problems += error.problems
+    try:
+        volumes = checked_volumes(_volumes(volume))
+    except TargetingError as error:
+        problems += error.problems
+    if problems or targeting is None:
+        raise TargetingError(tuple(problems))
+    return Wish(targeting, volumes)
+
+
+def _volumes(given: list[str] | None) -> dict[str, int] | None:
+    """Read `60200=20`, `60200:20`, and several of them with commas between."""
+    volumes: dict[str, int] = {}
+    for part in ",".join(given or ()).split(","):
+        area, separator, number = (piece.strip() for piece in part.replace(":", "=").partition("="))
+        if not part.strip():
+            continue
+        if not separator or not (number.isascii() and number.isdigit()):
+            raise TargetingError((("volumes", f"{part!r} is not of the form 60200=20"),))
+        if area in volumes:
+            raise TargetingError((("volumes", f"{area} is given twice"),))
+        volumes[area] = int(number)
+    return volumes or None
+
+
+def with_wish(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `_read_wish`, and their `Wish` as its argument `wish`."""
+    # typer reads a command's signature: this one is put together instead of written three times.
+    shared = dict(inspect.signature(_read_wish).parameters)
+    for name in without:
+        del shared[name]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = dict(inspect.signature(command).parameters)
+        del own["wish"]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            command(wish=_read_wish(**{name: given.pop(name) for name in shared}), **given)
+
+        parameters = shared | own
+        run.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+        vars(run)["__signature__"] = inspect.Signature(list(parameters.values()))
+        return run
+
+    return decorate
