@@ -12,6 +12,7 @@ from typing import Any, Final
 from ._errors import (
     ALREADY_DOWNLOADED_CODE,
     CODE_CLASSES,
+    CODE_MEANINGS,
     FAILED_CODE,
     TOO_MANY_REQUESTS,
     AlreadyDownloadedError,
@@ -34,12 +35,16 @@ from ._reply import (
 )
 
 # The API speaks XML when asked to. We never ask, and still read an error that arrives so. By
-# pattern, not by parser: entities are not expanded where nothing knows of them.
+# pattern, not by parser: entities are not expanded where nothing knows of them. From the very
+# beginning: a text inside of a JSON answer may hold anything.
 _XML_ERROR: Final = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?"
     r"<result>\s*<entry>\s*false\s*</entry>\s*<entry>\s*(?P<code>\d{1,9})\s*</entry>"
     r"(?:\s*<entry>\s*(?:<!\[CDATA\[)?(?P<message>[^<\]]*))?"
 )
-_PAGE: Final = re.compile(rb"\s*<(!doctype|html|\?xml|result)", re.IGNORECASE)
+_MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<")
+_ALL_WENT_WELL: Final = 200
+_LONGEST_CODE: Final = 4  # digits; the vendor's have three at most
 
 
 def open_reply(operation: Operation, reply: Reply, *, secret: str, token: str) -> dict[str, Any]:
@@ -58,7 +63,10 @@ def open_reply(operation: Operation, reply: Reply, *, secret: str, token: str) -
         answer = _xml_error(body) or mapping(parse_json(body))
     except ValueError as error:
         problem = str(error)
-    if reply.status == TOO_MANY_REQUESTS or _says_no(answer):
+    refused = _says_no(reply, answer)
+    if operation == "rent" and not refused and find_token(answer) is not None:
+        return answer  # a rental that is paid, whatever HTTP status it came with
+    if reply.status == TOO_MANY_REQUESTS or refused:
         raise _error(operation, reply, answer, secret=secret, token=token)
     if not answer or not is_success(reply):
         raise foreign_reply(operation, reply, problem, secret=secret)
@@ -87,7 +95,11 @@ def is_success(reply: Reply) -> bool:
 
 def holds_a_page(reply: Reply) -> bool:
     """Whether it is empty or markup: no file of contacts, whatever their format."""
-    return not reply.body or _PAGE.match(reply.body) is not None
+    try:
+        body = plain_body(reply)
+    except ValueError:
+        return False  # compressed, and longer than any page
+    return not body or _MARKUP.match(body) is not None
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -104,7 +116,8 @@ def find_token(payload: dict[str, Any]) -> str | None:
     while level:
         for outer in level:
             for name, value in mapping(outer).items():
-                text = str(value).strip() if isinstance(value, str | int) else ""
+                sendable = isinstance(value, str | int) and not isinstance(value, bool)
+                text = str(value).strip() if sendable else ""
                 if name.strip().lower() == "token" and text and text.isprintable():
                     return text
         level = [
@@ -116,21 +129,31 @@ def find_token(payload: dict[str, Any]) -> str | None:
     return None
 
 
-def _says_no(answer: dict[str, Any]) -> bool:
-    """Tell an error by `success`, or, where that is missing, by a code that is not 200."""
-    success = answer.get("success", str(answer.get("code", 200)) == "200")
-    return str(success).strip().lower() in ("false", "0", "none", "")
+def _says_no(reply: Reply, answer: dict[str, Any]) -> bool:
+    """Tell an error by `success`, or, where that says neither yes nor no, by its code."""
+    success = answer.get("success")
+    word = str(success).strip().lower() if isinstance(success, str | int) else ""
+    if word in ("true", "1", "false", "0"):
+        return word in ("false", "0")
+    code = _code(answer)
+    return code in CODE_MEANINGS or not (is_success(reply) or code in (None, _ALL_WENT_WELL))
+
+
+def _code(answer: dict[str, Any]) -> int | None:
+    """Read the code; a long number is none, and may be somebody's telephone."""
+    code = if_readable(as_integer, answer.get("code"))
+    return None if code is None or len(str(code)) > _LONGEST_CODE else code
 
 
 def _xml_error(body: bytes) -> dict[str, Any] | None:
-    found = _XML_ERROR.search(body.decode("utf-8-sig", "replace")) if b"<result" in body else None
+    found = _XML_ERROR.match(body.decode("utf-8-sig", "replace")) if b"<result" in body else None
     return None if found is None else {"success": "false", **found.groupdict(default="")}
 
 
 def _error(
     operation: Operation, reply: Reply, answer: dict[str, Any], *, secret: str, token: str
 ) -> SMSPartnerError:
-    code = if_readable(as_integer, answer.get("code"))
+    code = _code(answer)
     message = answer.get("message")
     limited = reply.status == TOO_MANY_REQUESTS
     if token and code == FAILED_CODE and not limited:

@@ -299,9 +299,9 @@ class WaitTimeoutError(SMSPartnerError, TimeoutError):
         attempts: int,
         reason: str = "",
     ) -> None:
-        seen = "no status was seen" if last_status is None else f"last seen: {last_status.state!r}"
+        seen = "no status" if last_status is None else last_status.state.name
         super().__init__(
-            f"Rental {token} was not ready after {elapsed:.1f} s and {attempts} checks ({seen}). "
+            f"Rental {token} was not ready after {elapsed:.1f} s and {attempts} checks (last seen: {seen}). "
             f"{reason}It goes on at the vendor's: call wait_until_ready({token!r}) again."
         )
         self.token = token

@@ -174,16 +174,17 @@ def checked_volumes(volumes: Mapping[str, int] | None) -> dict[str, int] | None:
         TargetingError: not a mapping, empty (leave it out to take every contact), a key that is
             neither post code nor department, or a number below 1.
     """
-    if volumes is None:
+    given: object = volumes
+    if given is None:
         return None
-    if not isinstance(volumes, Mapping):
-        raise TargetingError((("volumes", f"must map an area to a number, not {volumes!r}"),))
-    if not volumes:
+    if not isinstance(given, Mapping):
+        raise TargetingError((("volumes", f"must map an area to a number, not {given!r}"),))
+    if not given:
         # Sent as nothing, an empty mapping would rent every contact: surely not what was meant.
         raise TargetingError((("volumes", "is empty; leave it out to take every contact"),))
     problems: list[tuple[str, str]] = []
     checked: dict[str, int] = {}
-    for area, wanted in volumes.items():
+    for area, wanted in given.items():
         code = area.strip().upper() if isinstance(area, str) else ""
         if not (_ZIPCODE.fullmatch(code) or _DEPARTMENT.fullmatch(code)):
             problems.append(("volumes", f"{area!r} is neither a post code nor a department"))

@@ -170,7 +170,7 @@ class Wire:
             operation=operation,
             areas=areas,
             total_volume=total_volume,
-            cost=if_readable(_cost, payload.get("cost")),
+            cost=_cost(payload),
             raw=payload,
         )
 
@@ -185,7 +185,7 @@ class Wire:
             token=token,
             areas=areas,
             total_volume=total_volume,
-            cost=if_readable(_cost, payload.get("cost")),
+            cost=_cost(payload),
             raw=payload,
         )
 
@@ -206,8 +206,8 @@ class Wire:
             token=token,
             state=state,
             message=clean(str(said), self._api_key) if sentence else _STATE_WORDS[state],
-            targeting=if_readable(_rented_targeting, location) if location else None,
-            cost=if_readable(_cost, location.get("cost")),
+            targeting=_CONVERTER.structure(location, RentedTargeting) if location else None,
+            cost=_cost(location),
             phone_numbers=if_readable(as_integer, file.get("phoneNumbers")),
             raw=payload,
         )
@@ -274,7 +274,8 @@ def _code(value: object) -> str:
 
 def _code_list(value: object) -> tuple[str, ...]:
     codes = value.split(",") if isinstance(value, str) else value
-    return tuple(map(_code, codes if isinstance(codes, list) else [codes]))
+    tidy = map(_code, codes if isinstance(codes, list) else [codes])
+    return tuple(code for code in tidy if code)
 
 
 def _area_type(value: object) -> str:
@@ -342,12 +343,9 @@ def _codes_or_none(value: object) -> tuple[str, ...]:
     return if_readable(_code_list, value) or ()
 
 
-def _cost(value: object) -> Cost:
-    return _CONVERTER.structure(value, Cost)
-
-
-def _rented_targeting(value: object) -> RentedTargeting:
-    return _CONVERTER.structure(value, RentedTargeting)
+def _cost(payload: dict[str, Any]) -> Cost | None:
+    cost = mapping(payload.get("cost"))
+    return _CONVERTER.structure(cost, Cost) if cost else None
 
 
 def _areas_and_total(rows: Any) -> tuple[tuple[AreaVolume, ...], int | None]:

@@ -1,0 +1,258 @@
+"""The exception tree: one root, nothing lost in a pickle, every message says what to do next."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from replies import CLASS_OF_CODE
+
+import smspartner_async
+from smspartner_async import (
+    AlreadyDownloadedError,
+    APIError,
+    AreaVolume,
+    AuthenticationError,
+    ConfigurationError,
+    Cost,
+    DownloadInterruptedError,
+    PriceExceededError,
+    Quote,
+    RateLimitError,
+    RentalFailedError,
+    RentalState,
+    RentalStatus,
+    RentOutcomeUnknownError,
+    ResponseError,
+    SMSPartnerError,
+    Targeting,
+    TargetingError,
+    TransportError,
+    WaitTimeoutError,
+)
+from smspartner_async._errors import CODE_CLASSES, CODE_MEANINGS, REFUSALS
+
+TARGETING = Targeting(gender="male", min_age=18, max_age=98, interest=12, zipcodes="02200")
+STATUS = RentalStatus(token="t0k3n", state=RentalState.GENERATING, raw={"status": Decimal("1.0")})
+QUOTE = Quote(
+    operation="price",
+    areas=(AreaVolume(type="zipcode", location="02200", volume=1),),
+    cost=Cost(total=Decimal("2.50")),
+)
+NO: dict[str, Any] = {"http_status": 401, "operation": "price", "retry_after": 2.5}
+API_CLASSES: tuple[type[APIError], ...] = (
+    APIError,
+    RateLimitError,
+    *dict.fromkeys(CLASS_OF_CODE.values()),
+)
+
+ERRORS: tuple[SMSPartnerError, ...] = (
+    SMSPartnerError("anything"),
+    ConfigurationError("There is no API key."),
+    TargetingError((("gender", "is wrong"), ("zipcodes", "are wrong"))),
+    *(cls(code=10, message="Non", **NO) for cls in API_CLASSES),
+    TransportError("No connection.", maybe_sent=False),
+    ResponseError("it is HTML", operation="rent", http_status=502, excerpt="<p>", retry_after=3.0),
+    RentOutcomeUnknownError(
+        targeting=TARGETING,
+        volumes={"02200": 20},
+        sent_at=datetime(2025, 11, 21, 23, 50, tzinfo=UTC),
+        cause=TransportError("Reset.", maybe_sent=True),
+    ),
+    PriceExceededError(quote=QUOTE, max_total=Decimal("2.40")),
+    RentalFailedError(token="t0k3n", status=STATUS, code=36),
+    AlreadyDownloadedError(token="t0k3n", status=STATUS, code=34),
+    WaitTimeoutError(token="t0k3n", last_status=STATUS, elapsed=900.5, attempts=40),
+    DownloadInterruptedError("Reset.", path=Path("file.csv.part"), received=5, expected=10),
+)
+EXPORTED = sorted(name for name in smspartner_async.__all__ if name.endswith("Error"))
+
+
+def name_of(value: object) -> str:
+    return type(value).__name__
+
+
+def through_a_pickle(protocol: int, error: SMSPartnerError) -> Any:
+    return pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - made a moment ago
+
+
+def told(error: SMSPartnerError) -> dict[str, Any]:
+    """Everything that an error knows, in a form that can be compared."""
+    attributes = vars(error) | {"args": error.args, "type": type(error), "text": str(error)}
+    return {
+        name: told(value) if isinstance(value, SMSPartnerError) else value
+        for name, value in attributes.items()
+    }
+
+
+def test_all_errors_are_here() -> None:
+    """Every exported error is tested below."""
+    assert sorted(name_of(error) for error in ERRORS) == EXPORTED
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_one_root(name: str) -> None:
+    """Every exported error is an SMSPartnerError, and says in a docstring what it is."""
+    cls = getattr(smspartner_async, name)
+    assert issubclass(cls, SMSPartnerError)
+    assert cls.__doc__
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=name_of)
+@pytest.mark.parametrize(
+    "through",
+    [
+        *(partial(through_a_pickle, n) for n in range(pickle.HIGHEST_PROTOCOL + 1)),
+        copy.copy,
+        copy.deepcopy,
+    ],
+)
+def test_nothing_is_lost(error: SMSPartnerError, through: Any) -> None:
+    """An error comes out of a pickle or a copy as it was: class, text, attributes and notes."""
+    noted = copy.copy(error)
+    noted.add_note("What came is kept.")
+    again = through(noted)
+    assert again is not noted
+    assert told(again) == told(noted)
+    assert again.__notes__ == ["What came is kept."]
+
+
+@pytest.mark.parametrize(
+    ("cls", "also"),
+    [
+        (ConfigurationError, ValueError),
+        (TargetingError, ValueError),
+        (WaitTimeoutError, TimeoutError),
+    ],
+)
+def test_usual_kinds(cls: type[SMSPartnerError], also: type[Exception]) -> None:
+    """Errors that have a usual kind are caught as such, too."""
+    assert issubclass(cls, also)
+
+
+# What each message says: what happened, and what to do next.
+WORDS: dict[type[SMSPartnerError], tuple[str, ...]] = {
+    TargetingError: ("cannot be sent", "gender: is wrong", "zipcodes: are wrong"),
+    APIError: ("refused to price", "code 10", "HTTP 401", "'Non'", "vendor's manual"),
+    AuthenticationError: ("the API key is wrong", "SMSPARTNER_API_KEY", "nothing was charged"),
+    smspartner_async.AccessDeniedError: ("support", "nothing was charged"),
+    smspartner_async.InvalidRequestError: ("Correct the targeting", "nothing was charged"),
+    smspartner_async.InsufficientCreditError: ("Add credit", "nothing was charged"),
+    smspartner_async.RentalNotFoundError: ("Check the token",),
+    smspartner_async.FileNotReadyError: ("Wait and try again", "wait_until_ready()"),
+    RateLimitError: ("Wait before asking again", "max_requests_per_minute"),
+    TransportError: ("No connection.", "Nothing was sent, so it is safe to try again."),
+    ResponseError: ("reply to rent (HTTP 502)", "it is HTML", "'<p>'", "Check base_url"),
+    RentOutcomeUnknownError: (
+        "requested at 2025-11-21 23:50:00 UTC",
+        "may have been charged: Reset.",
+        "not sent again",
+        "compare credits() with the balance",
+    ),
+    PriceExceededError: (
+        "price is 2.50; the limit is 2.40",
+        "Nothing was rented",
+        "Raise max_total",
+    ),
+    RentalFailedError: ("Rental t0k3n failed", "compare credits()", "support"),
+    AlreadyDownloadedError: ("rental t0k3n was downloaded before", ".part file", "support"),
+    WaitTimeoutError: (
+        "t0k3n was not ready after 900.5 s and 40 checks",
+        "GENERATING",
+        "call wait_until_ready('t0k3n') again",
+    ),
+    DownloadInterruptedError: (
+        "after 5 of 10 bytes: Reset.",
+        "kept in file.csv.part",
+        "Try download() again",
+    ),
+}
+
+
+@pytest.mark.parametrize("error", [e for e in ERRORS if type(e) in WORDS], ids=name_of)
+def test_messages_are_actionable(error: SMSPartnerError) -> None:
+    """A message says what happened and what to do next, in whole sentences."""
+    text = str(error)
+    assert [words for words in WORDS[type(error)] if words not in text] == []
+    assert text.endswith(".")
+
+
+def test_messages_of_what_is_missing() -> None:
+    """A message does without what is not known."""
+    bare: dict[str, Any] = {"message": "", "http_status": 500, "operation": "download"}
+    assert "refused to give the file (no error code; HTTP 500). Look" in str(
+        APIError(code=None, **bare)
+    )
+    assert "code 99, no reason that its manual documents" in str(APIError(code=99, **bare))
+    assert "It begins" not in str(ResponseError("it is empty", operation="rent", http_status=200))
+    assert "no status was seen" in str(
+        WaitTimeoutError(token="t", last_status=None, elapsed=0, attempts=0)
+    )
+    assert "after 5 bytes:" in str(DownloadInterruptedError("x", path=Path("x"), received=5))
+
+
+@pytest.mark.parametrize("quote", [None, Quote(operation="price")])
+def test_a_price_that_is_not_known(quote: Quote | None) -> None:
+    """A paid request, 5: a price that could not be learnt is told as such."""
+    error = PriceExceededError(quote=quote, max_total=Decimal(5))
+    assert "gave no total price; the limit is 5" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("maybe_sent", "began", "fate"),
+    [
+        (True, True, "The vendor may have received the request."),
+        (True, False, "The vendor may have received the request."),
+        (False, True, "Nothing was sent, so it is safe to try again."),
+    ],
+)
+def test_what_became_of_a_request(maybe_sent: bool, began: bool, fate: str) -> None:  # noqa: FBT001 - a table
+    """A transport error says whether the request may have left; no reply begins without it."""
+    error = TransportError("Reset.", maybe_sent=maybe_sent, reply_began=began)
+    assert str(error) == f"Reset. {fate}"
+    assert (error.maybe_sent, error.reply_began) == (maybe_sent, maybe_sent and began)
+
+
+def test_the_cause_of_an_unknown_outcome() -> None:
+    """A paid request, 3: an unknown outcome carries its cause, also in its traceback."""
+    error = next(error for error in ERRORS if isinstance(error, RentOutcomeUnknownError))
+    assert error.__cause__ is error.cause
+
+
+def test_the_table_of_codes() -> None:
+    """Every code is the class that the design gives it, and no other code has one."""
+    assert CODE_CLASSES == CLASS_OF_CODE
+
+
+def test_every_code_has_a_meaning() -> None:
+    """Every code of the vendor's list is explained; 21 is on no list, and 200 is no error."""
+    listed = {1, *range(3, 21), *range(22, 29), *range(30, 37), 40, 61, 90, 96}
+    assert set(CODE_MEANINGS) == listed
+    assert set(CODE_CLASSES) - set(CODE_MEANINGS) == {21}
+
+
+def test_what_proves_that_nothing_was_rented() -> None:
+    """A paid request, 3: the vendor's clear no is one of these classes."""
+    charged = {name_of(e) for e in ERRORS if "nothing was charged" in str(e)} | {"RateLimitError"}
+    assert {cls.__name__ for cls in REFUSALS} == charged
+
+
+def test_every_error_is_made_somewhere() -> None:
+    """No exported error is for show: the package makes each one outside of its own definition."""
+    root = Path(smspartner_async.__file__).parent
+    made = {
+        node.func.id
+        for path in root.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    by_code = {cls.__name__ for cls in CODE_CLASSES.values()}
+    # The root is there to be caught, and APIError is made for every other code.
+    assert set(EXPORTED) - made - by_code <= {"SMSPartnerError", "APIError"}
