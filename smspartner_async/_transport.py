@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
+from base64 import b64encode
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,13 +44,6 @@ _BEFORE_SENDING: Final = (
     aiohttp.InvalidURL,
     aiohttp.ServerFingerprintMismatch,
 )
-FAILURES: Final = (
-    aiohttp.ClientError,
-    HttpProcessingError,  # from aiohttp's parser in plain Python
-    OSError,
-    RuntimeError,  # "Session is closed"
-    ValueError,
-)
 
 
 class _Broken(Exception):  # noqa: N818 - never leaves this module
@@ -58,6 +52,16 @@ class _Broken(Exception):  # noqa: N818 - never leaves this module
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
+
+
+FAILURES: Final = (
+    _Broken,
+    aiohttp.ClientError,
+    HttpProcessingError,  # from aiohttp's parser in plain Python
+    OSError,
+    RuntimeError,  # "Session is closed"
+    ValueError,
+)
 
 
 async def _never_twice(
@@ -76,6 +80,19 @@ class _QuietResponse(aiohttp.ClientResponse):
 
     def __repr__(self) -> str:
         return f"<response {self.status}>"
+
+
+def _checked_proxy(proxy: str | None) -> URL | None:
+    if proxy is None:
+        return None
+    try:
+        url = URL(proxy)
+    except (ValueError, TypeError):
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        # aiohttp leaves some of these out without a word, and the request takes the straight way.
+        raise ConfigurationError("proxy must begin with http:// or https:// and a host name.")
+    return url
 
 
 @define
@@ -98,7 +115,7 @@ class Transport:
     base_url: str
     request_timeout: float
     _ssl: tls.SSLContext | None
-    _proxy: str | None
+    _proxy: URL | None = field(converter=_checked_proxy, repr=False)  # it may hold a password
     _borrowed: aiohttp.ClientSession | None
     _own: list[aiohttp.ClientSession] = field(factory=list, init=False, repr=False)
 
@@ -145,7 +162,10 @@ class Transport:
                 reply = await _whole(request, response)
         except FAILURES as error:
             failure = self.explain(error, sending)
-        if reply is not None:  # even if closing the connection failed or took too long
+        except asyncio.CancelledError:
+            if reply is None:
+                raise
+        if reply is not None:  # even if closing the connection failed, was cancelled or took long
             return reply
         assert failure is not None  # noqa: S101 - told to the type checker
         raise failure
@@ -236,7 +256,15 @@ class Transport:
         if self._ssl is not None:
             options["ssl"] = self._ssl
         if self._proxy is not None:
-            options["proxy"] = self._proxy
+            options["proxy"] = self._proxy.with_user(None)
+            if self._proxy.user or self._proxy.password:
+                # Not left in the URL: aiohttp's warnings of unclosed connections show that.
+                login = f"{self._proxy.user or ''}:{self._proxy.password or ''}".encode()
+                proof = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"}
+                if self.base_url.startswith("https:"):
+                    options["proxy_headers"] = proof
+                else:
+                    options["headers"] = {**options["headers"], **proof}
         return options
 
 
@@ -255,9 +283,10 @@ async def _whole(request: Request, response: aiohttp.ClientResponse) -> Reply:
 
 def _in_words(error: Exception, timeout: float) -> str:
     match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            reason = getattr(error, "certificate_error", error.os_error)
-            words = f"TLS with {error.host} failed: {_reason(reason)}."
+        case aiohttp.ClientConnectorCertificateError():
+            words = f"TLS with {error.host} failed: {_reason(error.certificate_error)}."
+        case aiohttp.ClientConnectorSSLError():
+            words = f"TLS with {error.host} failed: {_reason(error.os_error)}."
         case aiohttp.ClientConnectorDNSError():
             words = f"The host name {error.host!r} cannot be resolved."
         case aiohttp.ClientConnectorError():

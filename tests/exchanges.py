@@ -1,0 +1,81 @@
+"""Every operation of the client, and both ways of a `Transport` to send a request."""
+
+import json
+import ssl as tls
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from fault_server import FaultServer
+from faults import Fault
+
+from smspartner_async import SMSPartnerClient, SMSPartnerError, Targeting
+from smspartner_async._reply import Reply as Triple
+from smspartner_async._transport import Sending, Transport
+from smspartner_async._wire import Wire
+
+Exchange = Callable[[Transport, Sending], Awaitable[Triple]]
+
+KEY = "k€y+/=%"
+REQUEST = Wire(KEY).status_request("tok-1")
+TARGETING = Targeting(gender="mixed", min_age=25, max_age=35, interest=14)
+PAYLOAD = json.dumps({"success": True, "status": 2, "padding": "x" * 80}).encode()
+
+OPERATIONS: dict[str, Callable[[SMSPartnerClient, Path], Awaitable[object]]] = {
+    "calculate": lambda client, _: client.calculate(TARGETING),
+    "price": lambda client, _: client.price(TARGETING),
+    "rent": lambda client, _: client.rent(TARGETING),
+    "status": lambda client, _: client.status("tok-1"),
+    "wait_until_ready": lambda client, _: client.wait_until_ready("tok-1"),
+    "watch": lambda client, _: anext(client.watch("tok-1")),
+    "download": lambda client, path: client.download("tok-1", path),
+    "credits": lambda client, _: client.credits(),
+}
+
+
+async def pooled(transport: Transport, _: Sending) -> Triple:
+    return await transport.exchange(REQUEST)
+
+
+async def alone(transport: Transport, sending: Sending) -> Triple:
+    return await transport.exchange_alone(REQUEST, sending)
+
+
+both_ways = pytest.mark.parametrize("exchange", [pooled, alone], ids=["pooled", "alone"])
+
+
+@asynccontextmanager
+async def transport_to(
+    base_url: str,
+    *,
+    request_timeout: float = 0.1,
+    ssl: tls.SSLContext | None = None,
+    proxy: str | None = None,
+    borrowed: aiohttp.ClientSession | None = None,
+) -> AsyncIterator[Transport]:
+    transport = Transport(
+        base_url=base_url, request_timeout=request_timeout, ssl=ssl, proxy=proxy, borrowed=borrowed
+    )
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+@asynccontextmanager
+async def under(fault: Fault) -> AsyncIterator[tuple[FaultServer, Transport]]:
+    """A server with this fault, and a transport to it that is patient where the fault ends."""
+    async with (
+        FaultServer(fault.make(PAYLOAD)) as server,
+        transport_to(server.base_url, request_timeout=0.1 if fault.hangs else 5) as there,
+    ):
+        yield server, there
+
+
+async def outcome(exchange: Exchange, transport: Transport) -> Triple | SMSPartnerError:
+    try:
+        return await exchange(transport, Sending())
+    except SMSPartnerError as error:
+        return error
