@@ -12,7 +12,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
-from attrs.validators import instance_of
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from tenacity.wait import wait_exponential
 
@@ -64,7 +63,7 @@ class PollingPolicy:
     multiplier: float = field(default=1.5, validator=at_least(1))
     jitter: float = field(default=0.2, validator=at_least(0))
     timeout: float | None = field(default=900.0)
-    max_consecutive_errors: int = field(default=10, validator=[instance_of(int), at_least(1)])
+    max_consecutive_errors: int = field(default=10, validator=at_least(1, whole=True))
 
     def __attrs_post_init__(self) -> None:
         checked_timeout(self.timeout)
@@ -125,12 +124,14 @@ class Wait:
     timeout: float | None
     on_poll: Callable[[PollEvent], Awaitable[object] | object] | None = None
 
-    _started: float = field(factory=lambda: asyncio.get_running_loop().time(), init=False)
+    _started: float = field(default=0.0, init=False)
     _attempts: int = field(default=0, init=False)
     _status: RentalStatus | None = field(default=None, init=False)
     _last_status: RentalStatus | None = field(default=None, init=False)
     _error: SMSPartnerError | None = field(default=None, init=False)
     _errors_in_a_row: int = field(default=0, init=False)
+    _ending: RentalFailedError | AlreadyDownloadedError | None = field(default=None, init=False)
+    _next_at: float = field(default=0.0, init=False)
     _looked_last: bool = field(default=False, init=False)
     _over: str | None = field(default=None, init=False)
     _warned: bool = field(default=False, init=False)
@@ -147,8 +148,8 @@ class Wait:
         async with aclosing(self.changes()) as changes:
             async for _ in changes:
                 pass
-        if isinstance(self._error, RentalFailedError | AlreadyDownloadedError):
-            raise self._error
+        if self._ending is not None:
+            raise self._ending
         status = self._last_status
         assert status is not None  # noqa: S101 - changes() ends with a terminal status
         if status.state is RentalState.FAILED:
@@ -160,6 +161,7 @@ class Wait:
     async def changes(self) -> AsyncGenerator[RentalStatus, None]:
         """Yield every status whose state differs from the one before, the terminal one last."""
         seen: RentalState | None = None
+        self._started = asyncio.get_running_loop().time()
         async for attempt in AsyncRetrying(
             retry=retry_if_result(_is_pending),
             wait=self._next_delay,
@@ -190,10 +192,12 @@ class Wait:
             self._status = await self.ask(self._deadline)
             self._error, self._errors_in_a_row = None, 0
         except (RentalFailedError, AlreadyDownloadedError) as error:
+            # An end like any other: states 3 and 5 in the words of an error.
             failed = isinstance(error, RentalFailedError)
             state = RentalState.FAILED if failed else RentalState.DOWNLOADED
             self._status = RentalStatus(token=self.token, state=state, message=str(error))
-            self._error = error
+            error.status = self._status
+            self._ending, self._error = error, None
         except SMSPartnerError as error:
             self._error = error
             self._errors_in_a_row += 1
@@ -225,27 +229,28 @@ class Wait:
         return asyncio.get_running_loop().time() - self._started
 
     def _remaining(self) -> float:
-        return math.inf if not self.timeout else self.timeout - self._elapsed()
+        return math.inf if self.timeout is None else self.timeout - self._elapsed()
 
     def _next_delay(self, state: RetryCallState) -> float:
         """Decide on the next check, or that there is none: called by tenacity before `_is_over`."""
         remaining = self._remaining()
-        asked_for = wait_asked_by(self._error) or 0
-        delay = max(self.policy.interval(state), asked_for)
-        last_look = remaining - min(LAST_LOOK, LAST_LOOK_SHARE * (self.timeout or math.inf))
-        if delay <= last_look and self.timeout != 0:
-            return delay
-        if asked_for > remaining:
-            self._over = f"The vendor asks to wait {asked_for:.0f} s more. "
-        elif self._looked_last or asked_for > last_look or last_look <= 0:
+        asked_for = wait_asked_by(self._error) or 0.0
+        spare = min(LAST_LOOK, LAST_LOOK_SHARE * (self.timeout or math.inf))
+        last_look = max(remaining - spare, asked_for)
+        if asked_for and asked_for >= remaining:
+            self._over = f"The vendor asks to wait {asked_for:.1f} s more. "
+        elif self._looked_last or last_look <= 0:
             self._over = ""
         else:
-            self._looked_last = True
-            return last_look
+            delay = max(self.policy.interval(state), asked_for)
+            self._looked_last = delay >= last_look
+            delay = min(delay, last_look)
+            self._next_at = self._elapsed() + delay
+            return delay
         return 0.0
 
     def _is_over(self, _: RetryCallState) -> bool:
-        return self._over is not None or self.timeout == 0
+        return self._over is not None
 
     async def _give_up(self, _: RetryCallState) -> None:
         await self._tell()
@@ -257,9 +262,9 @@ class Wait:
             reason=self._over or "",
         ) from self._error
 
-    async def _sleep(self, seconds: float) -> None:
-        # Trimmed once more: on_poll may have taken its time.
-        await asyncio.sleep(max(0.0, min(seconds, self._remaining())))
+    async def _sleep(self, _: float) -> None:
+        # Until the moment that was told: on_poll may have taken its time since.
+        await asyncio.sleep(self._next_at - self._elapsed())
 
     async def _tell(self, state: RetryCallState | None = None) -> None:
         """Tell `on_poll` of the check just made; without a `state`, it was the last one."""
@@ -273,13 +278,15 @@ class Wait:
             error=self._error,
             next_delay=None if state is None else state.upcoming_sleep,
         )
-        told = self.on_poll(event)
-        if not inspect.isawaitable(told):
-            return
         scope = asyncio.timeout_at(self._deadline)
         try:
-            async with scope:
-                await told
+            told = self.on_poll(event)
+            if inspect.isawaitable(told):
+                async with scope:
+                    await told
+        except StopAsyncIteration as error:
+            # As it is, it would end the loop over the attempts, and pass for the end of the wait.
+            raise RuntimeError("on_poll raised StopAsyncIteration") from error
         except TimeoutError:
             if not scope.expired():  # the callback's own
                 raise

@@ -10,7 +10,6 @@ import random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import define, field, frozen
-from attrs.validators import instance_of
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential
 
@@ -31,12 +30,14 @@ _SERVER_ERRORS: Final = range(500, 600)
 _RESTARTS_PER_SECOND: Final = 6.0
 
 
-def at_least(minimum: float) -> Callable[[Any, Attribute[Any], Any], None]:
-    """Make an attrs validator: a finite number, not below `minimum`."""
+def at_least(minimum: float, *, whole: bool = False) -> Callable[[Any, Attribute[Any], Any], None]:
+    """Make an attrs validator: a finite (and whole) number, not below `minimum`."""
+    kind = "a whole number" if whole else "a number"
 
     def check(_: Any, attribute: Attribute[Any], value: Any) -> None:
-        if not is_number(value) or not minimum <= value < math.inf:
-            raise ValueError(f"{attribute.name} must be a number from {minimum:g} on: {value!r}")
+        fits = is_number(value) and minimum <= value < math.inf
+        if not fits or (whole and not isinstance(value, int)):
+            raise ValueError(f"{attribute.name} must be {kind} from {minimum:g} on: {value!r}")
 
     return check
 
@@ -55,7 +56,7 @@ class RetryPolicy:
         ValueError: a number out of its range, NaN or infinite.
     """
 
-    attempts: int = field(default=4, validator=[instance_of(int), at_least(1)])
+    attempts: int = field(default=4, validator=at_least(1, whole=True))
     first_delay: float = field(default=0.5, validator=at_least(0))
     max_delay: float = field(default=8.0, validator=at_least(0))
 
@@ -114,6 +115,31 @@ async def with_retries(
     )(next_attempt)
 
 
+@frozen
+class _Waiting:
+    """A request that waits for its turn, and for how long it does."""
+
+    operation: str
+    patience: float | None
+    deadline: float | None
+    turn: asyncio.Future[None] = field(
+        factory=lambda: asyncio.get_running_loop().create_future(), init=False
+    )
+
+    def refusal(self, pause: float, now: float) -> RateLimitError | None:
+        """Make the error for a cool-down of `pause` more seconds, where that is too long."""
+        limit = self.patience if self.deadline is None else self.deadline - now
+        if limit is None or pause <= max(limit, 0):
+            return None
+        return RateLimitError(
+            code=None,
+            message="",
+            http_status=TOO_MANY_REQUESTS,
+            operation=self.operation,
+            retry_after=pause,
+        )
+
+
 @define
 class Gate:
     """What all requests of one client pass: `max_requests_per_minute`, and one cool-down.
@@ -123,10 +149,10 @@ class Gate:
     """
 
     _interval: float
-    _free_at: float = field(default=-math.inf, init=False)
+    _left_at: float = field(default=-math.inf, init=False)
     _resume_at: float = field(default=-math.inf, init=False)
     _restart_until: float = field(default=-math.inf, init=False)
-    _queue: list[tuple[bool, int, asyncio.Future[None]]] = field(factory=list, init=False)
+    _queue: list[tuple[bool, int, _Waiting]] = field(factory=list, init=False)
     _numbers: itertools.count[int] = field(factory=itertools.count, init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
@@ -151,23 +177,17 @@ class Gate:
             TransportError: the turn did not come before the deadline. Nothing is sent.
         """
         now = asyncio.get_running_loop().time()
-        pause = self._resume_at - now
-        if not self._queue and pause <= 0 and self._free_at <= now:
-            self._free_at = now + self._distance(now)
+        if not self._queue and self._opens_at() <= now:
+            self._left_at = now
             return
-        if deadline is not None:
-            patience = deadline - now
-        if patience is not None and pause > patience:
-            raise RateLimitError(
-                code=None,
-                message="",
-                http_status=TOO_MANY_REQUESTS,
-                operation=operation,
-                retry_after=pause,
-            )
+        waiting = _Waiting(operation, patience, deadline)
+        if (refusal := waiting.refusal(self._resume_at - now, now)) is not None:
+            raise refusal
+        heapq.heappush(self._queue, (not urgent, next(self._numbers), waiting))
+        self._rearm()
         try:
             async with asyncio.timeout_at(deadline):
-                await self._turn(urgent=urgent)
+                await self._come_to(waiting.turn)
         except TimeoutError:
             raise TransportError(
                 "Too many requests of this client were waiting before this one "
@@ -180,25 +200,28 @@ class Gate:
         now = asyncio.get_running_loop().time()
         self._resume_at = max(self._resume_at, now + seconds)
         self._restart_until = max(self._restart_until, self._resume_at + seconds)
+        for _, _, waiting in self._queue:
+            refusal = waiting.refusal(self._resume_at - now, now)
+            if refusal is not None and not waiting.turn.done():
+                waiting.turn.set_exception(refusal)
         self._rearm()
 
-    def _distance(self, now: float) -> float:
-        """Tell how long after a request the next one may leave."""
-        if now >= self._restart_until:
-            return self._interval
-        # All are through after as long again as the pause was, however many wait.
-        spread = (self._restart_until - now) / (1 + len(self._queue))
-        return max(self._interval, min(1 / _RESTARTS_PER_SECOND, spread))
+    def _opens_at(self) -> float:
+        """Tell when the next request may leave: the more of them wait, the sooner."""
+        distance = self._interval
+        if self._left_at < self._restart_until:
+            # All are through after as long again as the pause was, however many wait.
+            rest = self._restart_until - max(self._left_at, self._resume_at)
+            spread = min(1 / _RESTARTS_PER_SECOND, rest / (1 + len(self._queue)))
+            distance = max(distance, spread)
+        return max(self._resume_at, self._left_at + distance)
 
-    async def _turn(self, *, urgent: bool) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (not urgent, next(self._numbers), turn))
-        self._rearm()
+    async def _come_to(self, turn: asyncio.Future[None]) -> None:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._free_at = -math.inf  # the turn was ours and is not used: hand it on
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._left_at = -math.inf  # the turn was ours and is not used: hand it on
                 self._rearm()
             raise
 
@@ -207,16 +230,17 @@ class Gate:
             self._timer.cancel()
             self._timer = None
         if self._queue:
-            opens_at = max(self._free_at, self._resume_at)
-            self._timer = asyncio.get_running_loop().call_at(opens_at, self._let_one_through)
+            due = self._opens_at()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(due, self._let_one_through, due)
 
-    def _let_one_through(self) -> None:
+    def _let_one_through(self, due: float) -> None:
         self._timer = None
         while self._queue:
-            _, _, turn = heapq.heappop(self._queue)
-            if not turn.done():
-                turn.set_result(None)
-                now = asyncio.get_running_loop().time()
-                self._free_at = now + self._distance(now)
+            _, _, waiting = heapq.heappop(self._queue)
+            if not waiting.turn.done():
+                waiting.turn.set_result(None)
+                # A timer may fire a little before its time: that must not add up.
+                self._left_at = max(due, asyncio.get_running_loop().time())
                 break
         self._rearm()
