@@ -10,11 +10,13 @@ import asyncio
 import inspect
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import frozen
 
 from ._errors import (
+    ALREADY_DOWNLOADED_CODE,
+    FAILED_CODE,
     REFUSALS,
     APIError,
     RateLimitError,
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _log = logging.getLogger(__package__)
 
-_SERVER_ERROR = 500
+_SERVER_ERROR: Final = 500
+# In reply to a rent these say nothing: two tell of a file, and one that all went well.
+_NO_ANSWERS: Final = (ALREADY_DOWNLOADED_CODE, FAILED_CODE, 200)
 
 
 def proves_nothing_rented(error: BaseException) -> bool:
@@ -69,18 +73,19 @@ class PaidRequest:
         sent_at = datetime.now(UTC)
         try:
             rental = self.read(await self.send(sending))
-        except SMSPartnerError as error:
-            if _is_clear(error):
+        except (Exception, asyncio.CancelledError) as error:
+            if not sending.head_sent or _is_clear_no(error):
                 raise
+            cause = error if isinstance(error, SMSPartnerError) else _unexpected(error)
             unknown = RentOutcomeUnknownError(
-                targeting=self.targeting, volumes=self.volumes, sent_at=sent_at, cause=error
+                targeting=self.targeting, volumes=self.volumes, sent_at=sent_at, cause=cause
             )
         else:
             _log.info("rented: token %s", rental.token)
             await self._tell(rental)
             return rental
         _log.error("%s", unknown)
-        raise unknown
+        raise unknown  # not inside the handler: an unexpected error may show what it should not
 
     async def _tell(self, rental: Rental) -> None:
         if self.on_rented is None:
@@ -89,17 +94,22 @@ class PaidRequest:
             told = self.on_rented(rental)
             if inspect.isawaitable(told):
                 await told
-        except Exception:  # noqa: BLE001 - the user's own callback may raise anything
-            # Raised instead, it would look like a failed rent, and the token would be lost.
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the user's own callback
+            # Raised instead, it would look like a failed rent, and the token would be lost. So
+            # would a cancellation of something that the callback waits for.
             _log.exception("on_rented failed for rental %s, which is paid", rental.token)
 
 
-def _is_clear(error: SMSPartnerError) -> bool:
-    """Whether it is certain that nothing was rented."""
-    if isinstance(error, APIError):
-        undocumented = type(error) is APIError and error.http_status < _SERVER_ERROR
-        return isinstance(error, REFUSALS) or undocumented
-    return isinstance(error, TransportError) and not error.maybe_sent
+def _is_clear_no(error: BaseException) -> bool:
+    """Whether the vendor said no, so that it is certain that nothing was rented."""
+    if type(error) is APIError:  # an undocumented code, or none
+        return error.http_status < _SERVER_ERROR and error.code not in _NO_ANSWERS
+    return isinstance(error, REFUSALS)
+
+
+def _unexpected(error: BaseException) -> TransportError:
+    name = type(error).__name__
+    return TransportError(f"Something unexpected happened ({name}).", maybe_sent=True)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, _T], is_under_way: Callable[[], bool]) -> _T:
@@ -116,11 +126,16 @@ async def _to_the_end(work: Coroutine[Any, Any, _T], is_under_way: Callable[[], 
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError as error:
-            cancelled = error
             if not is_under_way():
                 task.cancel()
-    if cancelled is None or task.cancelled():
+            elif cancelled is None:
+                # Whoever presses Ctrl-C should know why nothing happens, and not press it again.
+                _log.warning("cancelled while a rent is under way: waiting for its answer first")
+            cancelled = error
+    if cancelled is None:
         return task.result()
+    if task.cancelled():
+        raise cancelled  # the caller's own, with the message that its canceller may look for
     if (failure := task.exception()) is not None:
         raise cancelled from failure
     cancelled.add_note(f"The request was seen through: {task.result()!r}")
