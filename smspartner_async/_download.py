@@ -61,6 +61,9 @@ class Download:
     overwrite: bool
     on_progress: Callable[[int, int | None], Awaitable[object] | object] | None
 
+    def __attrs_post_init__(self) -> None:
+        self.path = self.path.absolute()  # the working directory may change meanwhile
+
     async def attempt(self) -> ContactFile:
         """Ask once, and write down whatever comes.
 
@@ -73,21 +76,22 @@ class Download:
         # One thread for one file: its calls keep their order, also when a caller is cancelled in
         # the middle of one.
         with _Worker() as disk:
-            await disk(part.open)
             try:
-                return await self._fetch(part, disk)
+                try:
+                    await disk(part.open)
+                    return await self._fetch(part, disk)
+                finally:
+                    await _to_its_end(disk(part.keep))
             except asyncio.CancelledError as error:
                 if part.size:
                     error.add_note(f"What arrived of the file is kept in {part.path}.")
                 raise
-            finally:
-                await asyncio.shield(disk(part.keep))
 
     async def _fetch(self, part: PartFile, disk: _Worker) -> ContactFile:
         sending = Sending()
         expected: int | None = None
         failure: SMSPartnerError | None = None
-        reply = Reply(0, {}, b"")
+        reply: Reply | None = None
         loop = asyncio.get_running_loop()
         patience = self.transport.request_timeout
         try:
@@ -95,22 +99,23 @@ class Download:
                 asyncio.timeout(patience) as stall,
                 self.transport.alone(self.request, sending) as response,
             ):
-                reply = Reply(response.status, response.headers, b"")
                 expected = _announced(response)
-                async for chunk in response.content.iter_any():
+                while chunk := await _next_piece(response.content):
                     stall.reschedule(None)  # the server is not to blame for a slow disk
                     await disk(part.write, chunk)
                     await self._tell(part.size, expected)
                     stall.reschedule(loop.time() + patience)
+                reply = Reply(response.status, response.headers, b"")
         except DiskError as error:
             failure = _interrupted(part, f"{error}.", expected)
         except FAILURES as error:
             failure = self.transport.explain(error, sending)
             if part.size:
                 failure = _interrupted(part, str(failure), expected)
-        if failure is not None:
-            raise failure  # not inside the handlers: aiohttp's error would hang on as context
-        return await self._settle(part, disk, reply, expected)
+        if reply is not None:  # even if closing the connection failed or took too long
+            return await self._settle(part, disk, reply, expected)
+        assert failure is not None  # noqa: S101 - told to the type checker
+        raise failure  # not inside the handlers: aiohttp's error would hang on as context
 
     async def _settle(
         self, part: PartFile, disk: _Worker, reply: Reply, expected: int | None
@@ -127,7 +132,7 @@ class Download:
                 raise refusal
             chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
             verified = chunked or part.size == expected
-            await asyncio.shield(disk(partial(part.finish, verified=verified)))
+            await disk(partial(part.finish, verified=verified))
         except DiskError as error:
             raise _interrupted(part, f"{error}.", expected) from error
         return ContactFile(path=self.path, size=part.size, sha256=part.sha256, verified=verified)
@@ -146,16 +151,42 @@ class Download:
 
 
 class _Worker(ThreadPoolExecutor):
-    """One thread: `await worker(call, ...)`."""
+    """One thread: `await worker(call, ...)`. A call is made even if its caller is cancelled."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="smspartner-download")
 
     def __call__(self, call: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:
-        return asyncio.get_running_loop().run_in_executor(self, partial(call, *args))
+        loop = asyncio.get_running_loop()
+        return asyncio.shield(loop.run_in_executor(self, partial(call, *args)))
 
     def __exit__(self, *_: object) -> None:
         self.shutdown(wait=False)
+
+
+async def _to_its_end(work: asyncio.Future[None]) -> None:
+    """Wait until `work` has ended, however often cancelled; pass that on afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait((work,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    work.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _next_piece(content: aiohttp.StreamReader) -> bytes:
+    """Wait for what comes next; nothing at the end."""
+    try:
+        return await content.readany()
+    except FAILURES:
+        # What came while the last piece was being written down is still there, and aiohttp has no
+        # public way to it once the connection is broken. The failure is raised at the next call.
+        if rest := content._read_nowait(-1):  # noqa: SLF001 - as said above
+            return rest
+        raise
 
 
 def _announced(response: aiohttp.ClientResponse) -> int | None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 from contextlib import suppress
-from itertools import count
-from typing import TYPE_CHECKING, Final
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Final
 
 from attrs import define, field
 
@@ -18,9 +20,6 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _OPEN_FLAGS: Final = (
     os.O_RDWR
@@ -45,6 +44,10 @@ class PartFile:
 
     A `.part` file that an earlier download left behind may hold numbers that were paid for and
     will not be served again: it is moved aside, not overwritten, until a whole file is there.
+
+    Attributes:
+        path: where what arrived is: the `.part` file, and after `finish` the final one.
+        size: bytes written.
     """
 
     final: Path
@@ -56,7 +59,7 @@ class PartFile:
     _digest: hashlib._Hash = field(factory=hashlib.sha256, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.path = self.final.with_name(f"{self.final.name}.part")
+        self.path = Path(f"{self.final}.part")
 
     @property
     def sha256(self) -> str:
@@ -75,26 +78,27 @@ class PartFile:
             raise IsADirectoryError(f"{self.final} is a folder; name a file in it.")
         if not self._overwrite and os.path.lexists(self.final):
             raise FileExistsError(f"{self.final} exists; pass overwrite=True to replace it.")
-        while True:
+        while self._fd < 0:
             fd = os.open(self.path, _OPEN_FLAGS, _OWNER_ONLY)
             try:
                 _lock(fd)
-                left_behind = os.fstat(fd).st_size
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode):  # a pipe would hand personal data to others
+                    raise FileExistsError(f"{self.path} is no plain file; remove it.")
                 if not self._is_at(fd, self.path):
-                    left_behind = -1  # moved away by another download before it was locked
-                if left_behind == 0:
-                    self.path.chmod(_OWNER_ONLY)
-                    self._fd, fd = fd, -1
-                    return
-                if left_behind > 0:
+                    continue  # moved away by another download before it was locked
+                if found.st_size:
                     self._aside = self._free_name()
                     self.path.rename(self._aside)
+                else:
+                    self.path.chmod(_OWNER_ONLY)
+                    self._fd = fd
             except BlockingIOError:
                 raise FileExistsError(
                     f"Another download is writing {self.path} right now; wait for it to end."
                 ) from None
             finally:
-                if fd >= 0:
+                if self._fd < 0:
                     os.close(fd)
 
     def write(self, data: bytes) -> None:
@@ -132,8 +136,9 @@ class PartFile:
         """
         try:
             os.fsync(self._fd)
+            # Listed before the lock goes with the old name: nobody moves a file to a name in use.
+            older = [*takewhile(os.path.lexists, map(self._numbered, count(1)))]
             self._rename()
-            _fsync_folder(self.final)
         except FileExistsError:
             raise FileExistsError(
                 f"{self.final} has appeared meanwhile. The whole file is kept in {self.path}."
@@ -142,11 +147,11 @@ class PartFile:
             raise DiskError(error) from error
         finally:
             self._close()
-        for number in count(1) if verified else ():
-            try:
-                self._numbered(number).unlink()
-            except OSError:
-                break
+        self.path = self.final
+        _fsync_folder(self.final)
+        for name in older if verified else ():
+            with suppress(OSError):
+                name.unlink()
 
     def keep(self) -> None:
         """End without a whole file: what arrived stays in `.part`."""
@@ -164,10 +169,11 @@ class PartFile:
         if sys.platform == "win32":
             self._close()  # an open file cannot be removed there
         with suppress(OSError):
-            self.path.unlink()
-        if self._aside is not None:
-            with suppress(OSError):
-                self._aside.rename(self.path)
+            if self._aside is None:
+                self.path.unlink()
+            else:  # in one step: in between, another download could begin, and lose its file
+                self._aside.replace(self.path)
+        self.size = 0
         self._close()
 
     def _rename(self) -> None:
@@ -179,14 +185,13 @@ class PartFile:
         else:
             try:
                 self.final.hardlink_to(self.path)  # unlike rename(), never replaces
-            except FileExistsError:
-                raise
-            except OSError:  # a file system without hard links
+            except OSError:  # the name is taken, or a file system without hard links
                 if os.path.lexists(self.final):
                     raise FileExistsError from None
                 self.path.rename(self.final)
             else:
-                self.path.unlink()
+                with suppress(OSError):  # the file is whole and has its name
+                    self.path.unlink()
 
     def _close(self) -> None:
         if self._fd >= 0:
@@ -222,7 +227,9 @@ def _lock(fd: int) -> None:
 
 def _fsync_folder(path: Path) -> None:
     """Make a new name in a folder survive a power cut, where the system can."""
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # some file systems cannot; the file is whole and has its name
         fd = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(fd)

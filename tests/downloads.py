@@ -1,0 +1,38 @@
+"""What the tests of downloads share: a file, a client that asks again at once, a look around."""
+
+import gc
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from fault_server import FaultServer
+
+from smspartner_async import RetryPolicy, SMSPartnerClient
+
+FILE = b"".join(b"+336%08d\n" % number for number in range(10_000_000, 10_000_400))
+OLDER = b"+33699999999\n" * 30
+
+
+def client_of(server: FaultServer, **options: Any) -> SMSPartnerClient:
+    """A client of this server that makes up to three attempts, without a pause between them."""
+    chosen: dict[str, Any] = {"retry": RetryPolicy(attempts=3, first_delay=0), **options}
+    return SMSPartnerClient("the-key", base_url=server.base_url, **chosen)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def check_nothing_is_left() -> None:
+    """No thread of a download lives on, and no file or socket was left to the collector."""
+    gc.collect()  # what was not closed warns here, and a warning is an error
+    until = time.monotonic() + 2
+    while names := [t.name for t in threading.enumerate() if "smspartner" in t.name]:
+        assert time.monotonic() < until, names
+        time.sleep(0.001)

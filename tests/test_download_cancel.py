@@ -1,0 +1,279 @@
+"""`download` cancelled at any moment: what came is kept, nothing is left running or locked."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import faults
+import pytest
+from downloads import FILE, OLDER, check_nothing_is_left, client_of, contents
+from fault_server import FaultServer, Received, Reply
+
+from smspartner_async import ContactFile, DownloadInterruptedError
+from smspartner_async._partfile import PartFile
+
+HALF = FILE[: len(FILE) // 2]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    yield
+    check_nothing_is_left()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "folder").mkdir()
+    return tmp_path / "folder" / "contacts.csv"
+
+
+@pytest.fixture
+def part(path: Path) -> Path:
+    return path.with_name("contacts.csv.part")
+
+
+class Slow:
+    """Makes a call in a download's thread return 0.1 s late, and tells when it was made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.made = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        really = getattr(owner, name)
+
+        def slow(*args: Any, **options: Any) -> Any:
+            result = really(*args, **options)
+            if threading.current_thread().name.startswith("smspartner-download"):
+                loop.call_soon_threadsafe(self.made.set)
+                time.sleep(0.1)
+            return result
+
+        monkeypatch.setattr(owner, name, slow)
+
+
+async def end_of(downloading: asyncio.Task[ContactFile]) -> asyncio.CancelledError:
+    """The cancellation that a cancelled download ends with."""
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await downloading
+    assert downloading.cancelled()
+    return caught.value
+
+
+def notes(ended: object) -> list[str]:
+    return getattr(ended, "__notes__", [])
+
+
+async def check_free(path: Path) -> None:
+    """At once a new download to the same path works, and nothing runs on meanwhile."""
+    assert len(asyncio.all_tasks()) == 1
+    async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
+        await client.download("tok", path, overwrite=True)
+    assert contents(path.parent) == {path.name: FILE}
+
+
+async def test_within_a_transfer(path: Path, part: Path) -> None:
+    """A file: cancelled within a transfer, what arrived is kept, and a note says where."""
+    arrived = asyncio.Event()
+    script = faults.stall_within_body(FILE)
+    async with FaultServer(script) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(
+            client.download("tok", path, on_progress=lambda *_: arrived.set())
+        )
+        await arrived.wait()
+        downloading.cancel()
+        cancelled = await end_of(downloading)
+        assert server.count("download") == 1
+    assert notes(cancelled) == [f"What arrived of the file is kept in {part}."]
+    assert contents(path.parent) == {part.name: HALF}
+    await check_free(path)
+
+
+@pytest.fixture
+def older(part: Path) -> Path:
+    """Leave numbers of an earlier download behind."""
+    part.write_bytes(OLDER)
+    return part
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+async def test_before_a_byte_came(
+    path: Path, request: pytest.FixtureRequest, *, left_behind: bool
+) -> None:
+    """A file: cancelled before a byte came, nothing is left, or what was there before."""
+    if left_behind:
+        request.getfixturevalue("older")
+    asked = asyncio.Event()
+
+    def fall_silent(_: Received) -> Reply:
+        asked.set()
+        return faults.stall_before_head(FILE)
+
+    async with FaultServer(fall_silent) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await asked.wait()
+        downloading.cancel()
+        assert notes(await end_of(downloading)) == []
+    assert contents(path.parent) == ({"contacts.csv.part": OLDER} if left_behind else {})
+    await check_free(path)
+
+
+async def test_while_opening(path: Path, older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file: cancelled while the `.part` file is being made, it is not left locked."""
+    opening = Slow(monkeypatch, PartFile, "open")
+    async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await opening.made.wait()
+        downloading.cancel()
+        assert notes(await end_of(downloading)) == []
+        assert server.accepted == 0
+    assert contents(path.parent) == {older.name: OLDER}
+    monkeypatch.undo()
+    await check_free(path)
+
+
+async def test_while_writing(path: Path, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file: cancelled while a piece is being written down, that piece is kept."""
+    writing = Slow(monkeypatch, os, "write")
+    script = faults.stall_within_body(FILE)
+    async with FaultServer(script) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await writing.made.wait()
+        downloading.cancel()
+        cancelled = await end_of(downloading)
+    assert notes(cancelled) == [f"What arrived of the file is kept in {part}."]
+    assert contents(path.parent) == {part.name: HALF}
+    monkeypatch.undo()
+    await check_free(path)
+
+
+async def test_a_piece_that_waits_for_its_thread(
+    path: Path, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file: cancelled when a piece was handed over and its writing did not begin, it is kept."""
+    loop = asyncio.get_running_loop()
+    really_run = loop.run_in_executor
+    downloading: asyncio.Task[ContactFile]
+
+    def run(executor: ThreadPoolExecutor, call: Any) -> Any:
+        if call.func.__name__ == "write":
+            executor.submit(time.sleep, 0.05)
+            loop.call_soon(downloading.cancel)
+        return really_run(executor, call)
+
+    script = faults.stall_within_body(FILE)
+    async with FaultServer(script) as server, client_of(server) as client:
+        monkeypatch.setattr(loop, "run_in_executor", run)
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await end_of(downloading)
+    assert contents(path.parent) == {part.name: HALF}
+
+
+@pytest.mark.usefixtures("older")
+async def test_while_finishing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file: cancelled while the file gets its name, it is whole there, and the note says so."""
+    finishing = Slow(monkeypatch, os, "fsync")
+    async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await finishing.made.wait()
+        assert path.name not in contents(path.parent)
+        downloading.cancel()
+        cancelled = await end_of(downloading)
+    assert notes(cancelled) == [f"What arrived of the file is kept in {path}."]
+    assert contents(path.parent) == {path.name: FILE}
+    monkeypatch.undo()
+    await check_free(path)
+
+
+async def test_while_putting_back(path: Path, older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file: cancelled after the vendor's no, no note tells of a file that did not come."""
+    discarding = Slow(monkeypatch, PartFile, "discard")
+    async with FaultServer(faults.vendor_error(34, "Non")) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await discarding.made.wait()
+        downloading.cancel()
+        assert notes(await end_of(downloading)) == []
+    assert contents(path.parent) == {older.name: OLDER}
+    monkeypatch.undo()
+    await check_free(path)
+
+
+@pytest.mark.parametrize("call", ["fsync", "write"])
+async def test_repeatedly(
+    path: Path, part: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A file: cancelled again and again, it still ends with nothing locked and all kept."""
+    slow = Slow(monkeypatch, os, call)
+    arrived = asyncio.Event()
+    script = faults.stall_within_body(FILE)
+    async with FaultServer(script) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(
+            client.download("tok", path, on_progress=lambda *_: arrived.set())
+        )
+        await (arrived if call == "fsync" else slow.made).wait()
+        while not downloading.done():
+            downloading.cancel()
+            await asyncio.sleep(0.005)
+        cancelled = await end_of(downloading)
+    assert notes(cancelled) == [f"What arrived of the file is kept in {part}."]
+    assert contents(path.parent) == {part.name: HALF}
+    monkeypatch.undo()
+    await check_free(path)
+
+
+async def test_after_it_broke_off(path: Path, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file: cancelled while what is left of a broken transfer is made safe, it is cancelled."""
+    keeping = Slow(monkeypatch, os, "fsync")
+    async with FaultServer(faults.close_within_body(FILE)) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await keeping.made.wait()
+        downloading.cancel()
+        cancelled = await end_of(downloading)
+    assert notes(cancelled) == [f"What arrived of the file is kept in {part}."]
+    assert isinstance(cancelled.__context__, DownloadInterruptedError)
+    monkeypatch.undo()
+    await check_free(path)
+
+
+async def test_by_a_timeout(path: Path, part: Path) -> None:
+    """A file: a caller's own `asyncio.timeout` is still a timeout, and what arrived is kept."""
+    script = faults.stall_within_body(FILE)
+    async with FaultServer(script) as server, client_of(server) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.download("tok", path)
+    assert contents(path.parent) == {part.name: HALF}
+    await check_free(path)
+
+
+async def test_at_any_moment(tmp_path: Path) -> None:
+    """A file: cancelled at any moment, the name is absent or whole, `.part` a true beginning."""
+    ends = set()
+    script = faults.drip_body(FILE, size=1000)
+    async with FaultServer(script) as server:
+        started = time.monotonic()
+        await client_of(server).download("tok", tmp_path / "uncancelled")
+        whole_time = time.monotonic() - started
+    for turn in range(60):
+        path = tmp_path / str(turn) / "contacts.csv"
+        await asyncio.to_thread(path.parent.mkdir)
+        async with FaultServer(script, default=faults.good(FILE)) as server:
+            client = client_of(server)
+            downloading = asyncio.ensure_future(client.download("tok", path))
+            await asyncio.sleep(turn / 50 * whole_time)
+            downloading.cancel()
+            await asyncio.wait([downloading])
+            left = contents(path.parent)
+            assert left in ({}, {path.name: FILE}) or (
+                list(left) == ["contacts.csv.part"]
+                and FILE.startswith(left["contacts.csv.part"])
+                and notes(await end_of(downloading))
+                == [f"What arrived of the file is kept in {path}.part."]
+            )
+            ends.add(next(iter(left), "nothing"))
+            await client.download("tok", path, overwrite=True)
+            assert contents(path.parent) == {path.name: FILE}
+    assert ends >= {"nothing", "contacts.csv.part"}
