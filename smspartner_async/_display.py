@@ -52,10 +52,14 @@ _IN_A_SHELL: Final = {
     "pass overwrite=True": "give --overwrite",
     "wait_until_ready()": "`smspartner wait`",
     "credits()": "`smspartner credits`",
+    "rent()": "`smspartner rent`",
     "download()": "`smspartner download`",
     "max_total": "--max-total",
     "(volumes)": "(--volume)",
     "base_url": "--base-url",
+    "min_age": "--min-age",
+    "sub_interest": "--sub-interest",
+    ", or set max_requests_per_minute on the client": "",
 }
 _PEOPLE: Final = {Gender.MIXED: "men and women", Gender.MALE: "men", Gender.FEMALE: "women"}
 
@@ -158,9 +162,10 @@ class Display:
 
     def error(self, error: Exception) -> None:
         """Tell what went wrong and what to do: one line, and one for each problem or next step."""
-        first, *more = _explained(error)
+        lines = list(_explained(error))
         for call, command in _IN_A_SHELL.items():
-            first = first.replace(call, command)
+            lines = [line.replace(call, command) for line in lines]
+        first, *more = lines
         _print_text(self._err, Text.assemble(("Error: ", "bold red"), printable(first)))
         # A note tells where a file is kept, or which rental it is about.
         for line in (*more, *getattr(error, "__notes__", ())):

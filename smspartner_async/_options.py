@@ -54,14 +54,19 @@ def _read_wish(
     volume: Annotated[_Codes, _whom("Wanted, as 60200=20; repeatable.", "AREA=NUMBER")] = None,
 ) -> Wish:
     """Make a wish of the options, or name everything that is wrong with them at once."""
-    problems: list[tuple[str, str]] = []
     targeting = volumes = None
+    areas = {"departments": department, "zipcodes": zipcode}
+    # As an unset variable in a shell leaves them: taken for nothing, they would mean everywhere.
+    problems = [
+        (name, "is empty; leave it out to reach every area")
+        for name, codes in areas.items()
+        if codes and not _pieces(codes)
+    ]
     # Text is given where mypy sees members: the model turns it into them, or names it as wrong.
     texts: dict[str, Any] = {
         "gender": gender,
         "category": category,
-        "departments": ",".join(department or ()),
-        "zipcodes": ",".join(zipcode or ()),
+        **{name: _pieces(codes) for name, codes in areas.items()},
     }
     try:
         targeting = Targeting(
@@ -78,19 +83,24 @@ def _read_wish(
     return Wish(targeting, volumes)
 
 
-def _volumes(given: list[str] | None) -> dict[str, int] | None:
+def _pieces(given: _Codes) -> list[str]:
+    """Take apart what an option was given, once or repeatedly, with commas between."""
+    return [piece for piece in ",".join(given or ()).split(",") if piece.strip()]
+
+
+def _volumes(given: _Codes) -> dict[str, int] | None:
     """Read `60200=20`, `60200:20`, and several of them with commas between."""
+    if not given:
+        return None
     volumes: dict[str, int] = {}
-    for part in ",".join(given or ()).split(","):
+    for part in _pieces(given):
         area, separator, number = (piece.strip() for piece in part.replace(":", "=").partition("="))
-        if not part.strip():
-            continue
         if not separator or not (number.isascii() and number.isdigit()):
             raise TargetingError((("volumes", f"{part!r} is not of the form 60200=20"),))
         if area in volumes:
             raise TargetingError((("volumes", f"{area} is given twice"),))
         volumes[area] = int(number)
-    return volumes or None
+    return volumes
 
 
 def with_wish(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

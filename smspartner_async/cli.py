@@ -1,16 +1,19 @@
 """The `smspartner` command: every operation of the client, a sandbox, and a demonstration.
 
-Knows the commands, their options and their exit codes: 0 for success alone, 1 for what went wrong,
-2 for a command line that is wrong, 130 after Ctrl-C. What a person sees is made in `_display`.
+Knows the commands and their exit codes: 0 for success alone, 1 for what went wrong, 2 for a command
+line that is wrong, 130 after Ctrl-C. The options that several commands share are read in
+`_options`; what a person sees is made in `_display`.
 
 The API key comes from the environment alone: an argument would stand in the process list and in
 the shell's history.
 """
 
 import asyncio
+import io
 import logging
 import shlex
 import signal
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -338,6 +341,9 @@ def main() -> None:
     """Run the command line: the entry point of `smspartner`."""
     # What went wrong is told once, by us; the log is for programs.
     logging.getLogger(__package__).addHandler(logging.NullHandler())
+    # What was paid for or saved must not look failed because its name has an odd letter.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app(prog_name="smspartner")
 
 
