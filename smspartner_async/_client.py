@@ -12,6 +12,7 @@ from ._checks import (
     KEY_VARIABLE,
     URL_VARIABLE,
     check_positive,
+    check_price,
     checked_key,
     checked_limit,
     checked_token,
@@ -23,6 +24,7 @@ from ._models import checked_volumes
 from ._paid import PaidRequest, proves_nothing_rented
 from ._polling import Default, PollingPolicy, Wait, checked_timeout
 from ._retry import Gate, RetryPolicy, is_passing, wait_asked_by, with_retries
+from ._shared import Lookout
 from ._transport import Transport
 from ._wire import Wire
 
@@ -69,6 +71,8 @@ class SMSPartnerClient:
         polling: how a wait asks, and for how long.
         max_requests_per_minute: shared by all requests of this client; `None` is no limit of its
             own. The vendor's limit for rentals is undocumented (360 for two other operations).
+        max_connections: open at once at most, for all that is safe to pool; above 0. A session
+            that was passed in has a limit of its own.
         ssl: a TLS context in place of the system's usual one.
         proxy: URL of an HTTP proxy.
 
@@ -87,10 +91,12 @@ class SMSPartnerClient:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         polling: PollingPolicy = PollingPolicy(),  # noqa: B008 - frozen
         max_requests_per_minute: float | None = None,
+        max_connections: int = 100,
         ssl: tls.SSLContext | None = None,
         proxy: str | None = None,
     ) -> None:
         check_positive("request_timeout", request_timeout)
+        check_positive("max_connections", max_connections)
         if max_requests_per_minute is not None:
             check_positive("max_requests_per_minute", max_requests_per_minute)
         key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
@@ -99,6 +105,7 @@ class SMSPartnerClient:
         self._transport = Transport(
             base_url=checked_url(url),
             request_timeout=request_timeout,
+            max_connections=max_connections,
             ssl=ssl,
             proxy=proxy,
             borrowed=session,
@@ -106,6 +113,7 @@ class SMSPartnerClient:
         self._retry = retry
         self._polling = polling
         self._gate = Gate.allowing(max_requests_per_minute)
+        self._lookout = Lookout()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -125,8 +133,12 @@ class SMSPartnerClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the client's own connections. A rent in flight still runs to its answer."""
+        """Close the client's own connections, and end its waits with a `ConfigurationError`.
+
+        A rent in flight still runs to its answer.
+        """
         self._closed = True
+        self._lookout.nudge_all()
         await self._transport.close()
 
     async def calculate(self, targeting: Targeting) -> Quote:
@@ -154,9 +166,7 @@ class SMSPartnerClient:
 
         Raises:
             TargetingError: volumes that cannot be right. Nothing was sent.
-            APIError: the vendor said no; see its subclasses.
-            TransportError: no whole reply came, also on further tries.
-            ResponseError: the reply is not the vendor's.
+            SMSPartnerError: as `calculate`.
         """
         request = self._wire.targeting_request("price", targeting, checked_volumes(volumes))
         return await self._ask(request, lambda reply: self._wire.quote("price", reply))
@@ -192,7 +202,12 @@ class SMSPartnerClient:
         """
         wanted = checked_volumes(volumes)
         if max_total is not None:
-            await self._check_price(targeting, wanted, checked_limit(max_total))
+            limit = checked_limit(max_total)
+            try:
+                quote = await self.price(targeting, wanted)
+            except ResponseError as error:
+                raise PriceExceededError(quote=None, max_total=limit) from error
+            check_price(quote, limit)
         request = self._wire.targeting_request("rent", targeting, wanted)
 
         async def send(sending: Sending) -> Reply:
@@ -209,9 +224,7 @@ class SMSPartnerClient:
             RentalNotFoundError: the vendor does not know this rental.
             RentalFailedError: the vendor says so by its error code 36.
             AlreadyDownloadedError: the vendor says so by its error code 34.
-            APIError: the vendor said no otherwise.
-            TransportError: no whole reply came, also on further tries.
-            ResponseError: the reply is not the vendor's.
+            SMSPartnerError: as `calculate`.
         """
         known = checked_token(token)
         request = self._wire.status_request(known)
@@ -260,6 +273,14 @@ class SMSPartnerClient:
         """
         return self._wait(token, timeout, None).changes()
 
+    def notify(self, token: str | HasToken) -> bool:
+        """Make those who wait for a rental ask now, within the request budget.
+
+        For whatever the vendor calls: what such a call says is not believed, only the answer to
+        the request that follows it. Tells whether anybody on this client was waiting.
+        """
+        return self._lookout.nudge(checked_token(token))
+
     async def download(
         self,
         token: str | HasToken,
@@ -283,7 +304,8 @@ class SMSPartnerClient:
 
         Raises:
             ValueError: a blank token.
-            FileExistsError: the file exists, or another download is writing it. Nothing was sent.
+            FileExistsError: the file exists, or another download is writing it. Nothing was sent;
+                or it appeared meanwhile, and the whole download is kept in `<path>.part`.
             OSError: the folder is missing or cannot be written to. Nothing was sent.
             DownloadInterruptedError: it broke off; what arrived is kept where the error says.
             AlreadyDownloadedError: the vendor does not serve it again (code 34).
@@ -309,9 +331,7 @@ class SMSPartnerClient:
         """Tell the account's balance. Vendor's credits page.
 
         Raises:
-            APIError: the vendor said no; see its subclasses.
-            TransportError: no whole reply came, also on further tries.
-            ResponseError: the reply is not the vendor's.
+            SMSPartnerError: as `calculate`.
         """
         return await self._ask(self._wire.credits_request(), self._wire.credits)
 
@@ -369,18 +389,7 @@ class SMSPartnerClient:
             patience = self._transport.request_timeout if limit == 0 else None
             return await self._pass("status", attempt, deadline=deadline, patience=patience)
 
-        return Wait(known, ask, self._polling, limit, on_poll)
-
-    async def _check_price(
-        self, targeting: Targeting, volumes: Mapping[str, int] | None, max_total: Decimal
-    ) -> None:
-        try:
-            quote = await self.price(targeting, volumes)
-        except ResponseError as error:
-            raise PriceExceededError(quote=None, max_total=max_total) from error
-        total = quote.cost.total if quote.cost is not None else None
-        if total is None or total > max_total:
-            raise PriceExceededError(quote=quote, max_total=max_total)
+        return Wait(known, ask, self._lookout, self._polling, limit, on_poll)
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -25,6 +25,7 @@ from ._errors import (
 )
 from ._models import RentalState, RentalStatus
 from ._retry import at_least, is_passing, wait_asked_by
+from ._shared import Lookout, SharedLooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -120,10 +121,13 @@ class Wait:
 
     token: str
     ask: Callable[[float | None], Awaitable[RentalStatus]]
+    lookout: Lookout
     policy: PollingPolicy
     timeout: float | None
     on_poll: Callable[[PollEvent], Awaitable[object] | object] | None = None
 
+    _looks: SharedLooks = field(factory=SharedLooks, init=False)
+    _seen: int = field(default=0, init=False)
     _started: float = field(default=0.0, init=False)
     _attempts: int = field(default=0, init=False)
     _status: RentalStatus | None = field(default=None, init=False)
@@ -160,36 +164,41 @@ class Wait:
 
     async def changes(self) -> AsyncGenerator[RentalStatus, None]:
         """Yield every status whose state differs from the one before, the terminal one last."""
-        seen: RentalState | None = None
-        self._started = asyncio.get_running_loop().time()
-        async for attempt in AsyncRetrying(
-            retry=retry_if_result(_is_pending),
-            wait=self._next_delay,
-            stop=self._is_over,
-            retry_error_callback=self._give_up,
-            before_sleep=self._tell,
-            sleep=self._sleep,
-        ):
-            with attempt:
-                await self._look()
-            state = attempt.retry_state
-            if state.outcome is None or state.outcome.failed:
-                continue  # tenacity raises it
-            state.set_result(self._status)
-            if self._status is None:
-                continue
-            if self._status.state.is_terminal:
-                await self._tell()
-            if self._status.state != seen:
-                seen = self._status.state
-                yield self._status
+        self._looks = self.lookout.join(self.token)
+        try:
+            self._started = asyncio.get_running_loop().time()
+            self._seen = self._looks.seen_by_newcomer(self.policy.first_interval)
+            state: RentalState | None = None
+            async for attempt in AsyncRetrying(
+                retry=retry_if_result(_is_pending),
+                wait=self._next_delay,
+                stop=self._is_over,
+                retry_error_callback=self._give_up,
+                before_sleep=self._tell,
+                sleep=self._sleep,
+            ):
+                with attempt:
+                    await self._look()
+                outcome = attempt.retry_state.outcome
+                if outcome is None or outcome.failed:
+                    continue  # tenacity raises it
+                attempt.retry_state.set_result(self._status)
+                if self._status is None:
+                    continue
+                if self._status.state.is_terminal:
+                    await self._tell()
+                if self._status.state != state:
+                    state = self._status.state
+                    yield self._status
+        finally:
+            self.lookout.leave(self.token)
 
     async def _look(self) -> None:
         """Ask once. What may pass leaves no status behind; what will not is raised."""
         self._attempts += 1
         self._status = None
         try:
-            self._status = await self.ask(self._deadline)
+            self._status = await self._looks.look(self._seen, self.ask, self._deadline)
             self._error, self._errors_in_a_row = None, 0
         except (RentalFailedError, AlreadyDownloadedError) as error:
             # An end like any other: states 3 and 5 in the words of an error.
@@ -212,6 +221,8 @@ class Wait:
             )
             await self._tell()
             raise
+        finally:
+            self._seen = self._looks.number
         self._last_status = self._status
         if self._status.state is RentalState.UNKNOWN and not self._warned:
             self._warned = True
@@ -242,7 +253,7 @@ class Wait:
         elif self._looked_last or last_look <= 0:
             self._over = ""
         else:
-            delay = max(self.policy.interval(state), asked_for)
+            delay = self._looks.plan(max(self.policy.interval(state), asked_for))
             self._looked_last = delay >= last_look
             delay = min(delay, last_look)
             self._next_at = self._elapsed() + delay
@@ -264,7 +275,7 @@ class Wait:
 
     async def _sleep(self, _: float) -> None:
         # Until the moment that was told: on_poll may have taken its time since.
-        await asyncio.sleep(self._next_at - self._elapsed())
+        await self._looks.sleep_until(self._started + self._next_at)
 
     async def _tell(self, state: RetryCallState | None = None) -> None:
         """Tell `on_poll` of the check just made; without a `state`, it was the last one."""

@@ -114,10 +114,12 @@ class Transport:
 
     base_url: str
     request_timeout: float
-    _ssl: tls.SSLContext | None
-    _proxy: URL | None = field(converter=_checked_proxy, repr=False)  # it may hold a password
-    _borrowed: aiohttp.ClientSession | None
+    ssl: tls.SSLContext | None
+    proxy: URL | None = field(converter=_checked_proxy, repr=False)  # it may hold a password
+    borrowed: aiohttp.ClientSession | None
+    max_connections: int = 100
     _own: list[aiohttp.ClientSession] = field(factory=list, init=False, repr=False)
+    _under_way: set[asyncio.Timeout] = field(factory=set, init=False, repr=False)
 
     async def exchange(self, request: Request, deadline: float | None = None) -> Reply:
         """Send a request that is safe to repeat, over a pooled connection.
@@ -130,11 +132,11 @@ class Transport:
         """
         session = self._pool()
         until = asyncio.get_running_loop().time() + self.request_timeout
-        if deadline is not None:
-            until = min(until, deadline)
+        scope = asyncio.timeout_at(until if deadline is None else min(until, deadline))
+        self._under_way.add(scope)
         try:
             async with (
-                asyncio.timeout_at(until),
+                scope,
                 session.request(
                     request.method, self._url(request), **self._options(request)
                 ) as response,
@@ -142,6 +144,8 @@ class Transport:
                 return await _whole(request, response)
         except FAILURES as error:
             failure = self.explain(error)
+        finally:
+            self._under_way.discard(scope)
         # Not inside the handler: aiohttp's error, and the URL in it, would hang on as context.
         raise failure
 
@@ -216,20 +220,30 @@ class Transport:
         )
 
     async def close(self) -> None:
-        """Close what was made here; a borrowed session stays open."""
+        """End what is under way on pooled connections, and close what was made here.
+
+        A borrowed session stays open.
+        """
+        # Before the session is closed: that would cancel requests that wait for a connection, in
+        # tasks that nobody cancelled.
+        for scope in self._under_way:
+            if not scope.expired():
+                scope.reschedule(0.0)
+        while self._under_way:  # noqa: ASYNC110 - they end in the next turns of the loop
+            await asyncio.sleep(0)
         while self._own:
             await self._own.pop().close()
 
     def _pool(self) -> aiohttp.ClientSession:
-        if self._borrowed is not None:
-            if self._borrowed.closed:
+        if self.borrowed is not None:
+            if self.borrowed.closed:
                 raise ConfigurationError(
                     "The session that was passed to this client is closed. Keep it open for as "
                     "long as the client is used, or let the client make its own."
                 )
-            return self._borrowed
+            return self.borrowed
         if not self._own:
-            self._own.append(self._new_session(aiohttp.TCPConnector()))
+            self._own.append(self._new_session(aiohttp.TCPConnector(limit=self.max_connections)))
         return self._own[0]
 
     def _new_session(self, connector: aiohttp.TCPConnector, **more: Any) -> aiohttp.ClientSession:
@@ -253,13 +267,13 @@ class Transport:
             "raise_for_status": False,
             "timeout": _NO_TIMEOUT,
         }
-        if self._ssl is not None:
-            options["ssl"] = self._ssl
-        if self._proxy is not None:
-            options["proxy"] = self._proxy.with_user(None)
-            if self._proxy.user or self._proxy.password:
+        if self.ssl is not None:
+            options["ssl"] = self.ssl
+        if self.proxy is not None:
+            options["proxy"] = self.proxy.with_user(None)
+            if self.proxy.user or self.proxy.password:
                 # Not left in the URL: aiohttp's warnings of unclosed connections show that.
-                login = f"{self._proxy.user or ''}:{self._proxy.password or ''}".encode()
+                login = f"{self.proxy.user or ''}:{self.proxy.password or ''}".encode()
                 proof = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"}
                 if self.base_url.startswith("https:"):
                     options["proxy_headers"] = proof

@@ -63,6 +63,10 @@ class Script:
         return [moment - self._moments[0] for moment in self._moments]
 
     @property
+    def count(self) -> int:
+        return len(self._moments)
+
+    @property
     def gaps(self) -> list[float]:
         return gaps(self._moments)
 

@@ -201,9 +201,8 @@ async def test_waits_live_with_a_rate_limit(nginx: Nginx) -> None:
     polling = PollingPolicy(first_interval=0.1, max_interval=0.5, timeout=8)
     retry = RetryPolicy(attempts=50, first_delay=0.05, max_delay=0.4)
     async with nginx.client("limited", polling=polling, retry=retry) as client:
-        rental = await client.rent(TARGETING)
-        waits = (client.wait_until_ready(rental) for _ in range(25))
-        statuses = await asyncio.gather(*waits)
+        rentals = await asyncio.gather(*(client.rent(TARGETING) for _ in range(10)))
+        statuses = await asyncio.gather(*map(client.wait_until_ready, rentals))
     assert {status.state for status in statuses} == {RentalState.READY}
     assert nginx.refusals
 

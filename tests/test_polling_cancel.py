@@ -145,6 +145,7 @@ async def test_leaving_a_watch_leaves_nothing_running() -> None:
         async for status in client.watch(TOKEN):
             if status.state is RentalState.GENERATING:
                 break
+        await asyncio.sleep(5)
         assert not strange_tasks()
         changes = client.watch(TOKEN)
         await anext(changes)

@@ -1,0 +1,152 @@
+"""One rental as all who wait for it see it: one request an interval, however many they are.
+
+Each waiter has its own deadline, callback and cancellation; what they share is the asking. Whoever
+finds an interval over asks, in its own task, and all get the answer. No task runs beside those of
+the waiters, so when the last one leaves, nothing is left running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from ._errors import SMSPartnerError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ._models import RentalStatus
+
+
+@define(eq=False)
+class SharedLooks:
+    """What the waiters of one rental share: the last answer, and when the next one is due."""
+
+    number: int = field(default=0, init=False)
+    """Of the last answer; 0 before the first."""
+    waiters: int = field(default=0, init=False)
+    _answer: RentalStatus | SMSPartnerError | None = field(default=None, init=False)
+    _answered_at: float = field(default=-math.inf, init=False)
+    _due_at: float = field(default=-math.inf, init=False)
+    _due_after: int = field(default=-1, init=False)
+    _asking: bool = field(default=False, init=False)
+    _nudged: bool = field(default=False, init=False)
+    _naps: set[asyncio.Future[None]] = field(factory=set, init=False)
+
+    def seen_by_newcomer(self, max_age: float) -> int:
+        """Tell the answer after which a newcomer wants one: an answer of just now will do."""
+        fresh = asyncio.get_running_loop().time() - self._answered_at < max_age
+        return self.number - (fresh and not isinstance(self._answer, SMSPartnerError))
+
+    async def look(
+        self,
+        seen: int,
+        ask: Callable[[float | None], Awaitable[RentalStatus]],
+        deadline: float | None,
+    ) -> RentalStatus:
+        """Return the first answer after number `seen`, from whoever asks; raise the error it is.
+
+        Raises:
+            TransportError: somebody else's request was not answered before `deadline`.
+            SMSPartnerError: whatever the request failed with.
+        """
+        while self.number <= seen:
+            if not self._asking:
+                await self._ask(ask, deadline)
+                continue
+            await self.sleep_until(deadline)
+            if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+                raise TransportError("No answer came before the deadline.", maybe_sent=True)
+        if isinstance(self._answer, SMSPartnerError):
+            raise copy.copy(self._answer)  # each waiter raises, and adds its notes to, its own
+        assert self._answer is not None  # noqa: S101 - told to the type checker
+        return self._answer
+
+    def plan(self, delay: float) -> float:
+        """Agree on when the next look is due: whoever comes first after an answer says."""
+        now = asyncio.get_running_loop().time()
+        if self._due_after != self.number:
+            self._due_after = self.number
+            self._due_at = now + delay
+        return 0.0 if self._nudged else max(0.0, self._due_at - now)
+
+    async def sleep_until(self, moment: float | None) -> None:
+        """Sleep until a moment (loop time), an answer, or a nudge."""
+        loop = asyncio.get_running_loop()
+        nap: asyncio.Future[None] = loop.create_future()
+        timer = None if moment is None else loop.call_at(moment, _end, nap)
+        self._naps.add(nap)
+        try:
+            await nap
+        finally:
+            self._naps.discard(nap)
+            if timer is not None:
+                timer.cancel()
+
+    def nudge(self) -> None:
+        """Make the next look happen now, or right after one that is under way."""
+        self._nudged = True
+        self._wake()
+
+    async def _ask(
+        self, ask: Callable[[float | None], Awaitable[RentalStatus]], deadline: float | None
+    ) -> None:
+        self._asking = True
+        self._nudged = False
+        loop = asyncio.get_running_loop()
+        try:
+            self._answer = await ask(deadline)
+        except SMSPartnerError as error:
+            if deadline is not None and loop.time() >= deadline:
+                raise  # cut short by the asker's own deadline: no answer for the others
+            self._answer = error
+        finally:
+            self._asking = False
+            self._wake()  # to the answer, or to ask in place of one who was cancelled
+        self.number += 1
+        self._answered_at = loop.time()
+
+    def _wake(self) -> None:
+        for nap in self._naps:
+            _end(nap)
+
+
+def _end(nap: asyncio.Future[None]) -> None:
+    if not nap.done():
+        nap.set_result(None)
+
+
+@define
+class Lookout:
+    """All rentals that somebody waits for, by token."""
+
+    _rentals: dict[str, SharedLooks] = field(factory=dict, init=False)
+
+    def join(self, token: str) -> SharedLooks:
+        """Begin to wait for a rental; `leave` must follow."""
+        looks = self._rentals.setdefault(token, SharedLooks())
+        looks.waiters += 1
+        return looks
+
+    def leave(self, token: str) -> None:
+        """End waiting; with the last waiter goes what was known of the rental."""
+        looks = self._rentals[token]
+        looks.waiters -= 1
+        if not looks.waiters:
+            del self._rentals[token]
+
+    def nudge(self, token: str) -> bool:
+        """Make the next look at a rental happen now; tell whether anybody waits for it."""
+        looks = self._rentals.get(token)
+        if looks is not None:
+            looks.nudge()
+        return looks is not None
+
+    def nudge_all(self) -> None:
+        """Make everybody look now."""
+        for looks in self._rentals.values():
+            looks.nudge()
