@@ -1,0 +1,55 @@
+"""Run the benchmarks: `python -m benchmarks [requests|waits|budget] [--quick] [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from . import budget, many_waits, request_cost
+from .report import Options, markdown, summary
+from .server import ROOT
+
+_BENCHMARKS: Final = {
+    "requests": request_cost.run,
+    "waits": many_waits.run,
+    "budget": budget.run,
+}
+
+
+def main() -> None:
+    """Run what is asked for, print it, and write the report with its plots."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("only", nargs="?", choices=_BENCHMARKS, help="by default all of them")
+    parser.add_argument("--quick", action="store_true", help="only see that it runs")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder of the report; by default benchmarks/results for a whole run, "
+        "build/benchmarks for any other",
+    )
+    given = parser.parse_args()
+    whole = given.only is None and not given.quick
+    out: Path = given.out or ROOT / ("benchmarks/results" if whole else "build/benchmarks")
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    options = Options(quick=given.quick, out=out, console=console)
+    started = time.monotonic()
+    sections = []
+    for name in [given.only] if given.only else _BENCHMARKS:
+        console.rule(name)
+        section = _BENCHMARKS[name](options)
+        for table in section.tables:
+            console.print(table.for_terminal())
+        sections.append(section)
+    console.rule("in short")
+    console.print(summary(sections).for_terminal())
+    (out / "report.md").write_text(markdown(sections, quick=given.quick), "utf-8")
+    console.print(f"{time.monotonic() - started:.0f} s; the report is {out / 'report.md'}")
+
+
+if __name__ == "__main__":
+    main()

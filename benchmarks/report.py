@@ -1,0 +1,158 @@
+"""What a benchmark tells, as rich tables for the terminal and as one Markdown file."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import rich.table
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+PACKAGES: Final = (
+    "aiohttp",
+    "attrs",
+    "cattrs",
+    "tenacity",
+    "azure-core",
+    "httpx",
+    "openai",
+    "looptime",
+)
+
+
+@frozen
+class Options:
+    """What the command line asks for."""
+
+    quick: bool
+    out: Path
+    console: Console
+
+
+@frozen
+class Table:
+    """Texts in rows; the first column names the row, the others are figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def for_terminal(self) -> rich.table.Table:
+        """Make a table for rich."""
+        table = rich.table.Table(title=self.title, title_justify="left")
+        for place, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if place else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """Write it in Markdown."""
+        rules = ("---", *("---:" for _ in self.columns[1:]))
+        lines = (self.columns, rules, *self.rows)
+        return f"**{self.title}**\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+@frozen
+class Verdict:
+    """Something promised, and whether it held."""
+
+    promise: str
+    target: str
+    measured: str
+    kept: bool
+
+    def row(self) -> tuple[str, ...]:
+        """Make a row of a table."""
+        return (self.promise, self.target, self.measured, "yes" if self.kept else "NO")
+
+
+@frozen
+class Section:
+    """All that one benchmark tells. `plots` are file names and what they show."""
+
+    title: str
+    text: str
+    tables: tuple[Table, ...]
+    plots: tuple[tuple[str, str], ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+
+def version_of(*packages: str) -> str:
+    """Tell the version of the first of some packages; no package at all is plain Python."""
+    if not packages:
+        return platform.python_version()
+    try:
+        return version(packages[0])
+    except PackageNotFoundError:
+        return _own_version() if packages[0] == "smspartner_async" else "not installed"
+
+
+def _own_version() -> str:
+    """Read the version of a tree that is run without being installed."""
+    project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    lines = project.read_text("utf-8").splitlines()
+    return next(line.split('"')[1] for line in lines if line.startswith("version = "))
+
+
+def machine() -> str:
+    """Describe what it ran on, without naming the machine."""
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), {_system()}, "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.release()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def summary(sections: Sequence[Section]) -> Table:
+    """Gather the verdicts of all sections."""
+    return Table(
+        "What is promised",
+        ("", "target", "measured", "kept"),
+        tuple(verdict.row() for section in sections for verdict in section.verdicts),
+    )
+
+
+def markdown(sections: Sequence[Section], *, quick: bool) -> str:
+    """Write the whole report."""
+    versions = ", ".join(f"{name} {version_of(name)}" for name in PACKAGES)
+    parts = [
+        "# Benchmarks",
+        (
+            f"{datetime.now(UTC):%Y-%m-%d}, smspartner_async {version_of('smspartner_async')}. "
+            f"{machine()}. {versions}."
+        ),
+        "Made by `python -m benchmarks`; all peers were run in the same run.",
+    ]
+    if quick:
+        parts.append("**A quick run, to see that it runs: too short for its figures to count.**")
+    parts.append(summary(sections).markdown())
+    for section in sections:
+        parts += [f"## {section.title}", section.text]
+        parts += [table.markdown() for table in section.tables]
+        parts += [f"![{shows}]({name})" for name, shows in section.plots]
+    return "\n\n".join(parts) + "\n"
