@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import math
 from decimal import Decimal
-from typing import Final, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
 
 from yarl import URL
 
-from ._errors import ConfigurationError
+from ._errors import ConfigurationError, PriceExceededError
+
+if TYPE_CHECKING:
+    from ._models import Quote
 
 BASE_URL: Final = "https://api.smspartner.fr/v1"
 KEY_VARIABLE: Final = "SMSPARTNER_API_KEY"
@@ -87,6 +90,13 @@ def checked_limit(max_total: object) -> Decimal:
     if not limit.is_finite() or limit < 0:
         raise ValueError(f"max_total must be a number from 0 on: {max_total!r}")
     return limit
+
+
+def check_price(quote: Quote, max_total: Decimal) -> None:
+    """Raise `PriceExceededError` for a quote above `max_total`, or one without a price."""
+    total = quote.cost.total if quote.cost is not None else None
+    if total is None or total > max_total:
+        raise PriceExceededError(quote=quote, max_total=max_total)
 
 
 def checked_token(token: str | HasToken) -> str:

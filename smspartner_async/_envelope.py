@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from ._errors import (
+from ._codes import (
     ALREADY_DOWNLOADED_CODE,
-    CODE_CLASSES,
     CODE_MEANINGS,
     FAILED_CODE,
     TOO_MANY_REQUESTS,
+)
+from ._errors import (
+    CODE_CLASSES,
     AlreadyDownloadedError,
     APIError,
     RateLimitError,

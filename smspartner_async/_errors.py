@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from attrs import evolve
+
+from ._codes import CODE_MEANINGS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -27,8 +31,13 @@ class SMSPartnerError(Exception):
     """The root: `except SMSPartnerError` catches everything that this package raises on its own."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own way calls `cls(*args)`, which fails for keyword-only constructors.
-        return _rebuild, (type(self), self.args), self.__dict__
+        # Exception's own way calls `cls(*args)`, which fails for keyword-only constructors. The
+        # vendor's payload of a model stays behind: it may hold anything, and errors travel far.
+        state = {
+            name: evolve(value, raw=None) if hasattr(value, "raw") else value
+            for name, value in self.__dict__.items()
+        }
+        return _rebuild, (type(self), self.args), state
 
 
 class ConfigurationError(SMSPartnerError, ValueError):
@@ -299,9 +308,10 @@ class WaitTimeoutError(SMSPartnerError, TimeoutError):
         attempts: int,
         reason: str = "",
     ) -> None:
-        seen = "no status" if last_status is None else last_status.state.name
+        state = None if last_status is None else last_status.state.name
+        seen = f"last seen: {state}" if state else "no status was seen"
         super().__init__(
-            f"Rental {token} was not ready after {elapsed:.1f} s and {attempts} checks (last seen: {seen}). "
+            f"Rental {token} was not ready after {elapsed:.1f} s and {attempts} checks ({seen}). "
             f"{reason}It goes on at the vendor's: call wait_until_ready({token!r}) again."
         )
         self.token = token
@@ -323,10 +333,10 @@ class DownloadInterruptedError(SMSPartnerError):
         self, problem: str, *, path: Path, received: int, expected: int | None = None
     ) -> None:
         of = "" if expected is None else f" of {expected}"
+        kept = f"What arrived is kept in {path}. " if received else ""
         super().__init__(
-            f"The download broke off after {received}{of} bytes: {problem} What arrived is kept in "
-            f"{path}. Try download() again; if the vendor says that the file was downloaded "
-            "before, keep that file and ask its support."
+            f"The download broke off after {received}{of} bytes: {problem} {kept}Try download() "
+            "again; if the vendor says that the file was downloaded before, ask its support."
         )
         self.path = path
         self.received = received
@@ -337,47 +347,6 @@ _VERBS: Final = {
     "credits": "tell the credits",
     "download": "give the file",
     "status": "tell the status",
-}
-
-# What each code means, from the vendor's page of error codes.
-CODE_MEANINGS: Final[dict[int, str]] = {
-    1: "the API key is missing",
-    3: "the parameters are missing",
-    4: "the operation is missing",
-    5: "the notification URL is not a URL",
-    6: "this operation is not allowed",
-    7: "the gender is missing",
-    8: "the gender is not one of mixed, male, female",
-    9: "the minimum age is missing",
-    10: "the API key is wrong",
-    11: "the credit is insufficient",
-    12: "the minimum age must be greater than 17",
-    13: "the maximum age is missing",
-    14: "the maximum age must be less than 99",
-    15: "the interest must be greater than 0",
-    16: "the interest is empty",
-    17: "the sub-interest is empty",
-    18: "the sub-interest must be greater than 0",
-    19: "an interest or a sub-interest is required",
-    20: "the account is disabled",
-    22: "the category is empty",
-    23: "the category must be greater than 0",
-    24: "the type of an area is missing",
-    25: "the location of an area is missing",
-    26: "the volume of an area is missing",
-    27: "the wanted volume exceeds what is available",
-    28: "the wanted volume exceeds the total",
-    30: "the account is blocked",
-    31: "the rental's token is missing",
-    32: "the rental was not found",
-    33: "the rental's file was not found",
-    34: "the rental's file was already used",
-    35: "the rental's file is being downloaded",
-    36: "the rental of the file failed",
-    40: "access to the API is denied",
-    61: "the request seems invalid and gave no result",
-    90: "the JSON is malformed",
-    96: "this IP address is not allowed",
 }
 
 _CLASSES: Final[dict[type[APIError], tuple[int, ...]]] = {
@@ -392,9 +361,6 @@ _CLASSES: Final[dict[type[APIError], tuple[int, ...]]] = {
 CODE_CLASSES: Final[dict[int, type[APIError]]] = {
     code: cls for cls, codes in _CLASSES.items() for code in codes
 }
-FAILED_CODE: Final = 36
-ALREADY_DOWNLOADED_CODE: Final = 34
-TOO_MANY_REQUESTS: Final = 429
 
 # A refusal after which it is certain that nothing was rented.
 REFUSALS: Final = (

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import frozen
 
+from ._codes import ALREADY_DOWNLOADED_CODE, FAILED_CODE
 from ._errors import (
-    ALREADY_DOWNLOADED_CODE,
-    FAILED_CODE,
     REFUSALS,
     APIError,
     RateLimitError,

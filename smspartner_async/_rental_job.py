@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from attrs import field, frozen
 from attrs.validators import instance_of
 
-from ._checks import checked_limit
-from ._errors import PriceExceededError, SMSPartnerError
+from ._checks import check_price, checked_limit
+from ._errors import SMSPartnerError
 from ._models import Targeting, checked_volumes
 
 if TYPE_CHECKING:
@@ -88,9 +88,8 @@ class RentalJob:
 
     def check_price(self, quote: Quote) -> None:
         """Raise `PriceExceededError` for a quote above `max_total`, or one without a price."""
-        total = quote.cost.total if quote.cost is not None else None
-        if self.max_total is not None and (total is None or total > self.max_total):
-            raise PriceExceededError(quote=quote, max_total=self.max_total)
+        if self.max_total is not None:
+            check_price(quote, self.max_total)
 
     def check_destination(self) -> None:
         """See before any money is spent that the file can be written.

@@ -14,6 +14,7 @@ import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -131,6 +132,13 @@ def as_integer(value: object) -> int:
     Raises:
         ValueError: not a whole number.
     """
+    if (
+        isinstance(value, str)
+        and len(value) <= _MAX_DIGITS
+        and value.isascii()
+        and value.isdecimal()
+    ):
+        return int(value)  # nearly all of them
     number = as_decimal(value)
     if number != (whole := int(number)):
         raise ValueError("not a whole number")
@@ -182,6 +190,7 @@ def clean(text: str, secret: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
+@lru_cache(maxsize=8)
 def _any_spelling(secret: str) -> re.Pattern[str]:
     """Match a secret in either case, with any of its characters escaped for URL, JSON or HTML."""
     characters = (

@@ -14,7 +14,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_exponential
 
 from ._checks import is_number
-from ._errors import TOO_MANY_REQUESTS, APIError, RateLimitError, ResponseError, TransportError
+from ._codes import TOO_MANY_REQUESTS
+from ._errors import APIError, RateLimitError, ResponseError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

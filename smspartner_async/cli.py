@@ -34,8 +34,9 @@ except ModuleNotFoundError:
         "Error: the command line needs the extra: pip install 'smspartner_async[cli]'"
     ) from None
 
+from ._checks import check_price
 from ._client import SMSPartnerClient
-from ._errors import PriceExceededError, SMSPartnerError
+from ._errors import SMSPartnerError
 from ._models import Rental
 from ._polling import PollingPolicy
 
@@ -189,9 +190,8 @@ def _agreed_price(
             "Give --yes to rent without a question, and --max-total to limit the price."
         )
     quote = _ask(ctx, lambda client: client.price(wish.targeting, wish.volumes))
-    total = quote.cost.total if quote.cost is not None else None
-    if max_total is not None and (total is None or total > max_total):
-        raise PriceExceededError(quote=quote, max_total=max_total)
+    if max_total is not None:
+        check_price(quote, max_total)
     try:
         agreed = display.confirm(quote)
     except KeyboardInterrupt:
@@ -200,7 +200,7 @@ def _agreed_price(
     if not agreed:
         display.note("Nothing was rented.")
         raise typer.Exit(1)
-    return total
+    return quote.cost.total if quote.cost is not None else None
 
 
 @contextmanager

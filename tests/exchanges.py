@@ -66,10 +66,10 @@ async def transport_to(
 
 @asynccontextmanager
 async def under(fault: Fault) -> AsyncIterator[tuple[FaultServer, Transport]]:
-    """A server with this fault, and a transport to it that is patient where the fault ends."""
+    """A server with this fault, and a transport to it."""
     async with (
         FaultServer(fault.make(PAYLOAD)) as server,
-        transport_to(server.base_url, request_timeout=0.1 if fault.hangs else 5) as there,
+        transport_to(server.base_url, request_timeout=5) as there,
     ):
         yield server, there
 

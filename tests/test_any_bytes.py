@@ -132,8 +132,10 @@ def spoilt_samples(draw: st.DrawFn) -> bytes:
 def with_secrets(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
     """A body with the key and phone numbers put in anywhere."""
     body = draw(bodies)
-    for secret in draw(st.lists(st.sampled_from([KEY, *NUMBERS]), min_size=1, max_size=3)):
-        at = draw(st.integers(0, len(body)))
+    secrets = draw(st.lists(st.sampled_from([KEY, *NUMBERS]), min_size=1, max_size=3))
+    at = len(body)
+    for secret in secrets:  # from the end on, so that none is put into another
+        at = draw(st.integers(0, at))
         body = body[:at] + b" " + secret.encode() + b" " + body[at:]
     return body
 
@@ -159,7 +161,9 @@ def replies(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> Reply:
     if draw(st.integers(0, 3)) == 0:
         coding = draw(st.sampled_from(sorted(PACKERS)))
         headers["Content-Encoding"] = coding
-        body = PACKERS[coding](body)[: draw(st.sampled_from([None, -1, -9]))]
+        body = PACKERS[coding](body)
+        if PACKERS[coding] is not bytes:
+            body = body[: draw(st.sampled_from([None, -1, -9]))]
     status = draw(
         st.sampled_from([200, 200, 200, 201, 204, 302, 400, 401, 404, 408, 429, 500, 503])
     )
@@ -215,8 +219,8 @@ def test_any_secret(answer: Reply) -> None:
             continue
         vars(error).pop("retry_after", None)  # seconds, which a pickle writes in digits
         shown = texts_of(error)
-        assert KEY not in shown
-        assert json.dumps(KEY)[1:-1] not in shown
+        assert KEY not in shown  # a pickle shows it as it is
+        assert repr(KEY)[1:-1] not in shown
         assert "612345678" not in re.sub(r"[\s.\-]", "", shown)
 
 

@@ -256,11 +256,12 @@ async def test_a_callback_is_cancelled_with_its_batch() -> None:
         task = asyncio.create_task(all_of(run_batch(client, jobs_of(2), on_event=on_event)))
         await asyncio.sleep(1)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError) as cancelled:
             await task
         assert now() < 2
         assert server.count("rent") == 0
     assert sorted(ended) == ["1", "2"]
+    assert not hasattr(cancelled.value, "__notes__")  # nothing was paid
 
 
 async def test_the_end_of_the_loop_loses_no_token() -> None:

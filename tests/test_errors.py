@@ -37,7 +37,8 @@ from smspartner_async import (
     TransportError,
     WaitTimeoutError,
 )
-from smspartner_async._errors import CODE_CLASSES, CODE_MEANINGS, REFUSALS
+from smspartner_async._codes import CODE_MEANINGS
+from smspartner_async._errors import CODE_CLASSES, REFUSALS
 
 TARGETING = Targeting(gender="male", min_age=18, max_age=98, interest=12, zipcodes="02200")
 STATUS = RentalStatus(token="t0k3n", state=RentalState.GENERATING, raw={"status": Decimal("1.0")})

@@ -199,6 +199,7 @@ def test_the_one_error_is_short_whole_and_picklable() -> None:
     assert issubclass(JobFileError, SMSPartnerError)
     assert len(error.problems) == 1000
     assert str(error) == str(refused.value)
+    assert len(str(error)) < 3000
     assert all(len(what) < 210 for *_, what in problems(f"{HEADER}\n{'x' * 9999}{GOOD}\n"))
 
 

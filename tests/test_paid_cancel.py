@@ -287,11 +287,11 @@ async def test_a_rent_that_is_cancelled_while_it_is_priced_is_given_up_at_once()
         assert (server.count("price"), server.count("rent")) == (1, 0)
 
 
+@pytest.mark.looptime
 @pytest.mark.parametrize("turn", [0, 3, 20])
 async def test_the_cancellation_that_goes_on_is_the_callers_own(turn: int) -> None:
     """A paid request, 4: its message survives, by which anyio knows a cancellation as its own."""
-    answer = stall_before_head(receipt(), 0.01)
-    async with FaultServer(answer) as server, client_of(server) as client:
+    async with FaultServer(LATE) as server, client_of(server) as client:
         task = renting(client, [])
         await turns(turn)
         task.cancel("Cancelled by cancel scope 7f")

@@ -123,6 +123,7 @@ def check_row(fault: Fault, found: Triple | SMSPartnerError, *, reply_began: boo
             assert str(MAX_BODY) in str(found)
 
 
+@pytest.mark.looptime
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=str)
 async def test_a_fault_gives_a_pooled_request_its_row_of_the_truth_table(fault: Fault) -> None:
     """A pooled request under a fault gives the triple, or an error that it may have been sent."""
@@ -133,6 +134,7 @@ async def test_a_fault_gives_a_pooled_request_its_row_of_the_truth_table(fault: 
     assert len(server.received) == (row.arrivals if isinstance(row, Lost) else 1)
 
 
+@pytest.mark.looptime
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=str)
 async def test_a_fault_gives_an_unpooled_request_its_row_of_the_truth_table(fault: Fault) -> None:
     """A paid request, 1: a fault gives the triple, or an error that tells how far it came."""
@@ -142,6 +144,7 @@ async def test_a_fault_gives_an_unpooled_request_its_row_of_the_truth_table(faul
     check_row(fault, found, reply_began=isinstance(row, Lost) and row.reply_began)
 
 
+@pytest.mark.looptime
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=str)
 async def test_an_unpooled_get_arrives_once_whatever_happens_to_it(fault: Fault) -> None:
     """A file: a GET on a connection of its own is never re-sent behind our back."""

@@ -46,14 +46,16 @@ def header_lines(received: Received) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines)
 
 
-@both_ways
-async def test_a_get_carries_its_own_headers_and_no_others(exchange: Exchange) -> None:
+@pytest.mark.parametrize(("exchange", "connection"), [(pooled, None), (alone, "close")])
+async def test_a_get_carries_its_own_headers_and_no_others(
+    exchange: Exchange, connection: str | None
+) -> None:
     """A file: nothing compressed is asked for, and nothing tells of the machine or its software."""
     async with FaultServer(faults.good(PAYLOAD)) as server, transport_to(server.base_url) as there:
         await exchange(there, Sending())
     (received,) = server.received
     sent = header_lines(received)
-    assert sent.pop("Connection", "close") == "close"  # said on a connection of its own
+    assert sent.pop("Connection", None) == connection
     assert sent == {
         "Host": server.base_url.split("/")[2],
         "Accept": "application/json",

@@ -18,7 +18,7 @@ from smspartner_async import (
     RentalState,
     ResponseError,
 )
-from smspartner_async._errors import CODE_MEANINGS
+from smspartner_async._codes import CODE_MEANINGS
 
 if TYPE_CHECKING:
     from smspartner_async import SMSPartnerError
