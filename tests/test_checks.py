@@ -9,9 +9,19 @@ from typing import Any
 
 import pytest
 
-from smspartner_async import ConfigurationError, Rental, RentalState, RentalStatus, SMSPartnerClient
+from smspartner_async import (
+    ConfigurationError,
+    Cost,
+    PriceExceededError,
+    Quote,
+    Rental,
+    RentalState,
+    RentalStatus,
+    SMSPartnerClient,
+)
 from smspartner_async._checks import (
     check_positive,
+    check_price,
     checked_key,
     checked_limit,
     checked_token,
@@ -174,6 +184,26 @@ def test_limits_that_are_not_exact(limit: object) -> None:
     """A float is no amount of money."""
     with pytest.raises(TypeError, match="max_total must be a Decimal, which is exact"):
         checked_limit(limit)
+
+
+def quoted(total: str | None) -> Quote:
+    return Quote(operation="price", cost=Cost(total=None if total is None else Decimal(total)))
+
+
+@pytest.mark.parametrize("total", ["0", "2.49", "2.50", "2.500"])
+def test_prices_within_a_limit(total: str) -> None:
+    """A paid request, 5: a price may be as high as its limit."""
+    check_price(quoted(total), Decimal("2.5"))
+
+
+@pytest.mark.parametrize(
+    "quote", [quoted("2.51"), quoted("1e3"), quoted(None), Quote(operation="price")]
+)
+def test_prices_beyond_a_limit(quote: Quote) -> None:
+    """A paid request, 5: a price above its limit, or none at all, is refused."""
+    with pytest.raises(PriceExceededError) as caught:
+        check_price(quote, Decimal("2.5"))
+    assert (caught.value.quote, caught.value.max_total) == (quote, Decimal("2.5"))
 
 
 @pytest.mark.parametrize(

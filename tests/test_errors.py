@@ -46,6 +46,7 @@ QUOTE = Quote(
     operation="price",
     areas=(AreaVolume(type="zipcode", location="02200", volume=1),),
     cost=Cost(total=Decimal("2.50")),
+    raw={"cost": {"total": "2.50"}},
 )
 NO: dict[str, Any] = {"http_status": 401, "operation": "price", "retry_after": 2.5}
 API_CLASSES: tuple[type[APIError], ...] = (
@@ -123,6 +124,25 @@ def test_nothing_is_lost(error: SMSPartnerError, through: Any) -> None:
     assert again is not noted
     assert told(again) == told(noted)
     assert again.__notes__ == ["What came is kept."]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AlreadyDownloadedError(token="t0k3n", status=STATUS),
+        RentalFailedError(token="t0k3n", status=STATUS),
+        PriceExceededError(quote=QUOTE, max_total=Decimal(1)),
+        WaitTimeoutError(token="t0k3n", last_status=STATUS, elapsed=0, attempts=1),
+    ],
+    ids=name_of,
+)
+def test_a_payload_does_not_travel(error: SMSPartnerError) -> None:
+    """A secret: the payload of a model, which may hold anything, stays behind when pickled."""
+    (model,) = (value for value in vars(error).values() if hasattr(value, "raw"))
+    assert model.raw is not None
+    (again,) = (v for v in vars(through_a_pickle(5, error)).values() if hasattr(v, "raw"))
+    assert again == model
+    assert again.raw is None
 
 
 @pytest.mark.parametrize(

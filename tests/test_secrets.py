@@ -135,7 +135,7 @@ async def test_a_reply_that_echoes_secrets_is_not_passed_on(operation: str, tmp_
 
 
 async def test_nothing_of_what_may_be_a_file_is_shown(tmp_path: Path) -> None:
-    """A secret: what came in place of a contact file may hold people's names; it is kept, unseen."""
+    """A secret: what came in place of a contact file may hold people's names: it is not shown."""
     async with FaultServer(page("<html>Jeanne Dupont, Rouen</html>")) as server:
         with eavesdropping() as ear:
             failure = await listen_to(

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import faults
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from exchanges import (
     KEY,
     OPERATIONS,
@@ -32,7 +32,7 @@ from exchanges import (
 from fault_server import FaultServer, Received, Reply, Send
 from relay import Authority, Relay, port_of
 
-from smspartner_async import ConfigurationError, SMSPartnerClient
+from smspartner_async import ConfigurationError, SMSPartnerClient, TransportError
 from smspartner_async._transport import Sending, Transport
 
 CREDITS = json.dumps({"success": True, "code": 200, "credits": {"balance": "1.5"}}).encode()
@@ -213,6 +213,28 @@ def test_a_client_used_on_a_second_event_loop_is_refused() -> None:
     asyncio.run(use())
     with pytest.raises(ConfigurationError, match="belongs to another event loop"):
         asyncio.run(use())
+
+
+@pytest.mark.parametrize("borrow", [False, True])
+async def test_closing_ends_what_is_under_way_on_pooled_connections(borrow: bool) -> None:  # noqa: FBT001
+    """A closed client keeps nobody waiting, neither for a reply nor for a free connection."""
+    async with (
+        FaultServer(faults.stall_before_head(PAYLOAD)) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+        transport_to(server.base_url, request_timeout=30) as usual,
+    ):
+        there = evolve(usual, borrowed=session if borrow else None, max_connections=1)
+        tasks = [asyncio.ensure_future(there.exchange(REQUEST)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        closing = asyncio.ensure_future(there.close())
+        for _ in range(2):
+            await asyncio.sleep(0)
+        await there.close()  # twice at once does no harm
+        await closing
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not session.closed
+    assert len(server.received) == 1
+    assert {type(outcome) for outcome in outcomes} == {TransportError}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
