@@ -93,9 +93,9 @@ def checked_limit(max_total: object) -> Decimal:
 
 
 def check_price(quote: Quote, max_total: Decimal) -> None:
-    """Raise `PriceExceededError` for a quote above `max_total`, or one without a price."""
+    """Raise `PriceExceededError` for a quote above `max_total`, or one that is no price."""
     total = quote.cost.total if quote.cost is not None else None
-    if total is None or total > max_total:
+    if total is None or not 0 <= total <= max_total:
         raise PriceExceededError(quote=quote, max_total=max_total)
 
 

@@ -288,7 +288,9 @@ async def silent_after_reply(context: ssl.SSLContext) -> AsyncIterator[str]:
                 request += tls.read(65536)
             except ssl.SSLWantReadError:
                 writer.write(outward.read())
-                inward.write(await reader.read(65536))
+                if not (data := await reader.read(65536)):
+                    return
+                inward.write(data)
         tls.write(faults.good_head(PAYLOAD) + PAYLOAD)
         writer.write(outward.read())
         writer.transport.pause_reading()  # type: ignore[attr-defined] # of sockets only
