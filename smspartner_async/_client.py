@@ -364,6 +364,7 @@ class SMSPartnerClient:
         """Make one attempt when the gate lets it through: every request goes this way."""
         self._check_usable()
         await self._gate.enter(operation, **how)
+        self._check_usable()  # once more: it may have been a long wait
         try:
             return await attempt()
         except RateLimitError as error:

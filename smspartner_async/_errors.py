@@ -160,7 +160,7 @@ class TransportError(SMSPartnerError):
         )
         super().__init__(f"{message} {fate}")
         self.maybe_sent = maybe_sent
-        self.reply_began = maybe_sent and reply_began
+        self.reply_began: bool = maybe_sent and reply_began
 
 
 class ResponseError(SMSPartnerError):
@@ -223,7 +223,7 @@ class RentOutcomeUnknownError(SMSPartnerError):
         self.volumes = volumes
         self.sent_at = sent_at
         self.cause = cause
-        self.__cause__ = cause
+        self.__cause__: BaseException | None = cause
 
 
 class PriceExceededError(SMSPartnerError):

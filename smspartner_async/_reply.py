@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from html.entities import codepoint2name
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -202,11 +203,14 @@ def _any_spelling(secret: str) -> re.Pattern[str]:
             "".join(f"%{byte:02x}" for byte in c.encode()),
             f"&#{ord(c)};",
             f"&#x{ord(c):x};",
+            f"&{codepoint2name.get(ord(c), '')};",
             html.escape(c),
         }
         for c in secret
     )
     pattern = "".join(f"(?:{'|'.join(map(re.escape, sorted(forms)))})" for forms in characters)
+    # An escape may be escaped once more, and again.
+    pattern = pattern.replace("%", "%(?:25)*").replace(r"\\", r"\\+")
     return re.compile(pattern, re.IGNORECASE)
 
 

@@ -66,7 +66,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(_INTERRUPTED) from None
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="smspartner",
     cls=_Commands,
     no_args_is_help=True,

@@ -50,7 +50,7 @@ both_ways = pytest.mark.parametrize("exchange", [pooled, alone], ids=["pooled", 
 async def transport_to(
     base_url: str,
     *,
-    request_timeout: float = 0.1,
+    request_timeout: float = 5,
     ssl: tls.SSLContext | None = None,
     proxy: str | None = None,
     borrowed: aiohttp.ClientSession | None = None,
@@ -69,7 +69,7 @@ async def under(fault: Fault) -> AsyncIterator[tuple[FaultServer, Transport]]:
     """A server with this fault, and a transport to it."""
     async with (
         FaultServer(fault.make(PAYLOAD)) as server,
-        transport_to(server.base_url, request_timeout=5) as there,
+        transport_to(server.base_url) as there,
     ):
         yield server, there
 

@@ -211,6 +211,19 @@ async def test_a_closed_client_says_so(client: SMSPartnerClient) -> None:
             pass
 
 
+@pytest.mark.looptime
+async def test_what_waits_for_its_turn_is_not_sent_after_close(sandbox: Sandbox) -> None:
+    """A paid request: a rent that the request budget holds back is not sent by a closed client."""
+    client = SMSPartnerClient(KEY, base_url=sandbox.base_url, max_requests_per_minute=6)
+    await client.credits()
+    held_back = [asyncio.ensure_future(call) for call in (client.rent(TARGETING), client.credits())]
+    await asyncio.sleep(1)
+    await client.close()
+    errors = await asyncio.gather(*held_back, return_exceptions=True)
+    assert [type(error) for error in errors] == [ConfigurationError] * 2
+    assert sandbox.requests == {"credits": 1}
+
+
 def test_a_client_belongs_to_one_event_loop() -> None:
     """A client that is carried into a second asyncio.run() says so, in place of hanging."""
     client = SMSPartnerClient(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from html.entities import codepoint2name
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
@@ -40,6 +41,12 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "percent without slashes": lambda key: quote(key, safe=""),
     "percent, lower case": lambda key: quote(key, safe="").lower(),
     "percent and plus": quote_plus,
+    "percent twice": lambda key: quote(quote(key)),
+    "percent throughout, twice": lambda key: quote(percent_all(key)),
+    "JSON twice": lambda key: json.dumps(json.dumps(key)[1:-1])[1:-1],
+    "HTML names": lambda key: "".join(
+        f"&{codepoint2name[ord(c)]};" if ord(c) in codepoint2name else c for c in key
+    ),
     "percent throughout": percent_all,
     "JSON": lambda key: json.dumps(key)[1:-1],
     "JSON in UTF-8": lambda key: json.dumps(key, ensure_ascii=False)[1:-1],

@@ -231,7 +231,7 @@ async def test_what_fails_before_sending_is_told_as_surely_not_sent(
     exchange: Exchange, situation: Callable[[], Any], words: str
 ) -> None:
     """A paid request, 2: refused, unresolved, without TLS: no byte left, and the error says why."""
-    async with situation() as where, transport_to(**vars(where), request_timeout=5) as there:
+    async with situation() as where, transport_to(**vars(where)) as there:
         error = await outcome(exchange, there)
     assert isinstance(error, TransportError)
     assert re.match(words, str(error))
@@ -243,7 +243,7 @@ async def test_a_timeout_before_the_head_left_is_told_as_surely_not_sent() -> No
     """A paid request, 1: a TLS handshake that never ends has sent nothing, and that is told."""
     async with FaultServer(faults.never_read()) as server:
         url = server.base_url.replace("http:", "https:")
-        async with transport_to(url) as there:
+        async with transport_to(url, request_timeout=0.1) as there:
             error = await outcome(alone, there)
     assert isinstance(error, TransportError)
     assert "in time (request_timeout is 0.1 s)" in str(error)
@@ -336,7 +336,10 @@ async def test_a_close_that_fails_or_hangs_does_not_take_the_reply_away(
         await close(self)
         await closing(self)
 
-    async with FaultServer(faults.good(PAYLOAD)) as server, transport_to(server.base_url) as there:
+    async with (
+        FaultServer(faults.good(PAYLOAD)) as server,
+        transport_to(server.base_url, request_timeout=0.3) as there,
+    ):
         monkeypatch.setattr(aiohttp.TCPConnector, "close", troubled)
         assert (await alone(there, Sending())).body == PAYLOAD
 
@@ -355,7 +358,7 @@ async def test_a_cancellation_while_closing_does_not_take_the_reply_away(
 
     async with (
         FaultServer(faults.good(PAYLOAD)) as server,
-        transport_to(server.base_url, request_timeout=5) as there,
+        transport_to(server.base_url) as there,
     ):
         monkeypatch.setattr(aiohttp.TCPConnector, "close", slow)
         task = asyncio.ensure_future(alone(there, Sending()))
@@ -369,7 +372,7 @@ async def test_a_cancellation_before_the_reply_goes_on(exchange: Exchange) -> No
     """A poll, 6: what is cancelled with no reply here ends at once, and as cancelled."""
     async with (
         FaultServer(faults.stall_within_body(PAYLOAD)) as server,
-        transport_to(server.base_url, request_timeout=5) as there,
+        transport_to(server.base_url) as there,
     ):
         task = asyncio.ensure_future(exchange(there, Sending()))
         await asyncio.sleep(0.05)

@@ -35,7 +35,10 @@ SLOW = {name: FAULTS[name].make(PAYLOAD) for name in FAULTS if FAULTS[name].hang
 @pytest.mark.parametrize("name", SLOW)
 async def test_no_request_takes_longer_than_its_timeout(exchange: Exchange, name: str) -> None:
     """A poll, 2: request_timeout bounds stall, drip and broken framing, at most 0.25 s over."""
-    async with FaultServer(SLOW[name]) as server, transport_to(server.base_url) as there:
+    async with (
+        FaultServer(SLOW[name]) as server,
+        transport_to(server.base_url, request_timeout=0.1) as there,
+    ):
         started = time.monotonic()
         await outcome(exchange, there)
         assert time.monotonic() - started <= there.request_timeout + GRACE
@@ -68,7 +71,7 @@ async def test_a_body_of_the_size_limit_comes_out_and_one_byte_more_does_not(
     most = b" " * MAX_BODY
     async with (
         FaultServer(faults.good(most), faults.good(most + b" ")) as server,
-        transport_to(server.base_url, request_timeout=5) as there,
+        transport_to(server.base_url) as there,
     ):
         assert len((await exchange(there, Sending())).body) == MAX_BODY
         assert isinstance(await outcome(exchange, there), ResponseError)
@@ -84,7 +87,7 @@ async def test_a_flood_is_refused_within_a_few_times_the_limit_of_memory(
     wire = Wire(KEY)
     async with (
         FaultServer(reply) as server,
-        transport_to(server.base_url, request_timeout=5) as there,
+        transport_to(server.base_url) as there,
     ):
         gc.collect()
         tracemalloc.start()

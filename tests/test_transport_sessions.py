@@ -332,7 +332,7 @@ async def test_neither_key_nor_password_shows_in_a_repr() -> None:
     async with FaultServer(faults.good(PAYLOAD)) as server, Relay() as proxy:
         url = f"http://user:s3cret@127.0.0.1:{proxy.port}"
         async with (
-            transport_to(server.base_url, proxy=url, request_timeout=5) as there,
+            transport_to(server.base_url, proxy=url) as there,
             there.alone(REQUEST, Sending()) as response,
         ):
             assert repr(response) == "<response 200>"
