@@ -247,7 +247,7 @@ class SMSPartnerClient:
             timeout: seconds; 0 asks exactly once, `None` is endless; by default the polling
                 policy's. It is kept to, requests in flight included.
             on_poll: plain or async; told of every check by a `PollEvent`. What it raises ends the
-                wait.
+                wait; an async one is cut off at the deadline.
 
         Raises:
             ValueError: a blank token, or a timeout that is negative or NaN.
@@ -384,11 +384,13 @@ class SMSPartnerClient:
         request = self._wire.status_request(known)
 
         async def ask(deadline: float | None) -> RentalStatus:
+            if limit == 0:
+                deadline = asyncio.get_running_loop().time() + self._transport.request_timeout
+
             async def attempt() -> RentalStatus:
                 return self._wire.status(known, await self._transport.exchange(request, deadline))
 
-            patience = self._transport.request_timeout if limit == 0 else None
-            return await self._pass("status", attempt, deadline=deadline, patience=patience)
+            return await self._pass("status", attempt, deadline=deadline)
 
         return Wait(known, ask, self._lookout, self._polling, limit, on_poll)
 

@@ -33,6 +33,7 @@ _SHOWN: Final = 200
 _MAX_DIGITS: Final = 24  # before and behind the point: room for a float, written in full
 _LONGEST_NUMBER: Final = 64
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,24}(\.[0-9]{1,24})?")
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _COMPRESSED: Final = ("gzip", "x-gzip", "deflate")
 _EITHER_HEADER: Final = 32 + zlib.MAX_WBITS  # lets zlib find out whether it is gzip or deflate
 # Eight digits and more, with the usual marks between them; the range is that of dashes. Without
@@ -165,9 +166,9 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     infinite or unreadable is none.
     """
     text = headers.get("Retry-After", "").strip()
-    try:
+    if _SECONDS.fullmatch(text):
         seconds = float(text)
-    except ValueError:
+    else:
         seconds = _seconds_until(text, now or datetime.now(UTC))
     return seconds if 0 < seconds < math.inf else None
 

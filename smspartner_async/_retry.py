@@ -29,6 +29,7 @@ _SERVER_ERRORS: Final = range(500, 600)
 
 # A rate the vendor documents for other operations: restarts after a cool-down go no faster.
 _RESTARTS_PER_SECOND: Final = 6.0
+_LONGEST_PAUSE: Final = 3600.0
 
 
 def at_least(minimum: float, *, whole: bool = False) -> Callable[[Any, Attribute[Any], Any], None]:
@@ -197,7 +198,9 @@ class Gate:
             ) from None
 
     def cool_down(self, seconds: float) -> None:
-        """Let nothing through for so many seconds, counted from now."""
+        """Let nothing through for so many seconds, counted from now; for an hour at most."""
+        # One absurd header must not put a client to sleep for the rest of its life.
+        seconds = min(seconds, _LONGEST_PAUSE)
         now = asyncio.get_running_loop().time()
         self._resume_at = max(self._resume_at, now + seconds)
         self._restart_until = max(self._restart_until, self._resume_at + seconds)

@@ -193,7 +193,6 @@ class Transport:
             self._new_session(
                 aiohttp.TCPConnector(force_close=True),
                 trace_configs=[trace],
-                middlewares=(_never_twice,),
             ) as session,
             session.request(
                 request.method,
@@ -250,6 +249,7 @@ class Transport:
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_never_twice,),
             response_class=_QuietResponse,
             **more,
         )
