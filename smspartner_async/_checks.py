@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
+import os
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
 
@@ -39,8 +41,24 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def checked_key(key: str) -> str:
-    """Let a key through without the blanks around it, or raise `ConfigurationError`."""
+def cancel_requests() -> int:
+    """How often somebody asked the running task to end.
+
+    It tells a cancellation of the task from one of what a callback waited for, which looks alike.
+    """
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
+def checked_key(given: object) -> str:
+    """Let a key, or the environment's, through without the blanks around it.
+
+    Raises:
+        ConfigurationError: it is no text, blank, or garbled; the key is not shown.
+    """
+    key = os.environ.get(KEY_VARIABLE, "") if given is None else given
+    if not isinstance(key, str):
+        raise ConfigurationError(f"The API key must be text, not {type(key).__name__}.")
     key = key.strip()
     if not key:
         raise ConfigurationError(
@@ -54,10 +72,15 @@ def checked_key(key: str) -> str:
     return key
 
 
-def checked_url(text: str) -> str:
-    """Check where the key would be sent to. What is wrong with a URL is told without showing it."""
+def checked_url(given: object) -> str:
+    """Let a base URL, the environment's, or the vendor's through, without a slash at its end.
+
+    Raises:
+        ConfigurationError: the key must not be sent there; what is wrong is told, not shown.
+    """
+    text = (os.environ.get(URL_VARIABLE) or BASE_URL) if given is None else given
     try:
-        url = URL(text.strip())
+        url = URL(text.strip() if isinstance(text, str) else "")
     except (ValueError, TypeError):
         raise ConfigurationError("base_url is not a URL.") from None
     host = url.host or ""

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ._checks import (
-    BASE_URL,
-    KEY_VARIABLE,
-    URL_VARIABLE,
     check_positive,
     check_price,
     checked_key,
@@ -29,6 +25,7 @@ from ._transport import Transport
 from ._wire import Wire
 
 if TYPE_CHECKING:
+    import os
     import ssl as tls
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from decimal import Decimal
@@ -99,11 +96,9 @@ class SMSPartnerClient:
         check_positive("max_connections", max_connections)
         if max_requests_per_minute is not None:
             check_positive("max_requests_per_minute", max_requests_per_minute)
-        key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
-        url = os.environ.get(URL_VARIABLE) or BASE_URL if base_url is None else base_url
-        self._wire = Wire(checked_key(key))
+        self._wire = Wire(checked_key(api_key))
         self._transport = Transport(
-            base_url=checked_url(url),
+            base_url=checked_url(base_url),
             request_timeout=request_timeout,
             max_connections=max_connections,
             ssl=ssl,
@@ -138,7 +133,8 @@ class SMSPartnerClient:
         A rent in flight still runs to its answer.
         """
         self._closed = True
-        self._lookout.nudge_all()
+        self._gate.close(_closed())
+        self._lookout.close()
         await self._transport.close()
 
     async def calculate(self, targeting: Targeting) -> Quote:
@@ -362,11 +358,18 @@ class SMSPartnerClient:
         self, operation: Operation, attempt: Callable[[], Awaitable[_T]], **how: Any
     ) -> _T:
         """Make one attempt when the gate lets it through: every request goes this way."""
+        await self._enter(operation, **how)
+        return await self._heeding(attempt())
+
+    async def _enter(self, operation: Operation, **how: Any) -> None:
         self._check_usable()
         await self._gate.enter(operation, **how)
         self._check_usable()  # once more: it may have been a long wait
+
+    async def _heeding(self, attempt: Awaitable[_T]) -> _T:
+        """Let a 429 of one request pause all."""
         try:
-            return await attempt()
+            return await attempt
         except RateLimitError as error:
             if error.retry_after is not None:
                 self._gate.cool_down(error.retry_after)
@@ -383,20 +386,29 @@ class SMSPartnerClient:
         limit = checked_timeout(given)
         request = self._wire.status_request(known)
 
-        async def ask(deadline: float | None) -> RentalStatus:
-            if limit == 0:
-                deadline = asyncio.get_running_loop().time() + self._transport.request_timeout
+        async def enter(deadline: float | None) -> None:
+            await self._enter("status", deadline=deadline)
 
-            async def attempt() -> RentalStatus:
+        async def ask(deadline: float | None) -> RentalStatus:
+            async def answer() -> RentalStatus:
                 return self._wire.status(known, await self._transport.exchange(request, deadline))
 
-            return await self._pass("status", attempt, deadline=deadline)
+            return await self._heeding(answer())
 
-        return Wait(known, ask, self._lookout, self._polling, limit, on_poll)
+        return Wait(
+            token=known,
+            enter=enter,
+            ask=ask,
+            request_timeout=self._transport.request_timeout,
+            lookout=self._lookout,
+            policy=self._polling,
+            timeout=limit,
+            on_poll=on_poll,
+        )
 
     def _check_usable(self) -> None:
         if self._closed:
-            raise ConfigurationError("This client is closed; make a new one. Nothing was sent.")
+            raise _closed()
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -405,3 +417,7 @@ class SMSPartnerClient:
                 "This client belongs to another event loop; make one inside of each "
                 "asyncio.run(). Nothing was sent."
             )
+
+
+def _closed() -> ConfigurationError:
+    return ConfigurationError("This client is closed; make a new one. Nothing was sent.")

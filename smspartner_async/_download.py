@@ -10,11 +10,13 @@ import asyncio
 import inspect
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import define
 
+from ._checks import cancel_requests
 from ._errors import (
     DownloadInterruptedError,
     RateLimitError,
@@ -100,11 +102,17 @@ class Download:
                 self.transport.alone(self.request, sending) as response,
             ):
                 expected = _announced(response)
-                while chunk := await _next_piece(response.content):
-                    stall.reschedule(None)  # the server is not to blame for a slow disk
-                    await disk(part.write, chunk)
-                    await self._tell(part.size, expected)
-                    stall.reschedule(loop.time() + patience)
+                try:
+                    while chunk := await _next_piece(response.content):
+                        stall.reschedule(None)  # the server is not to blame for a slow disk
+                        await disk(part.write, chunk)
+                        await self._tell(part.size, expected)
+                        stall.reschedule(loop.time() + patience)
+                except asyncio.CancelledError:
+                    if rest := _arrived(response.content):
+                        with suppress(DiskError):  # cancelled it is all the same
+                            await _to_its_end(disk(part.write, rest))
+                    raise
                 reply = Reply(response.status, response.headers, b"")
         except DiskError as error:
             failure = _interrupted(part, f"{error}.", expected)
@@ -140,11 +148,14 @@ class Download:
     async def _tell(self, received: int, expected: int | None) -> None:
         if self.on_progress is None:
             return
+        requests = cancel_requests()
         try:
             told = self.on_progress(received, expected)
             if inspect.isawaitable(told):
                 await told
-        except Exception:  # noqa: BLE001 - the user's own callback may raise anything
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and cancel_requests() > requests:
+                raise
             # A file that may be served only once is worth more than a progress bar.
             _log.exception("on_progress failed; the download goes on without it")
             self.on_progress = None
@@ -182,11 +193,15 @@ async def _next_piece(content: aiohttp.StreamReader) -> bytes:
     try:
         return await content.readany()
     except FAILURES:
-        # What came while the last piece was being written down is still there, and aiohttp has no
-        # public way to it once the connection is broken. The failure is raised at the next call.
-        if rest := content._read_nowait(-1):  # noqa: SLF001 - as said above
+        if rest := _arrived(content):  # the failure is raised at the next call
             return rest
         raise
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """Take what came while the last piece was being written down."""
+    # aiohttp has no public way to it once the connection is broken.
+    return content._read_nowait(-1)  # noqa: SLF001 - as said above
 
 
 def _announced(response: aiohttp.ClientResponse) -> int | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import sys
 from contextlib import suppress
-from itertools import count, takewhile
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ _OPEN_FLAGS: Final = (
     | getattr(os, "O_BINARY", 0)
 )
 _OWNER_ONLY: Final = 0o600
+_CHUNK: Final = 2**16
 
 
 class DiskError(Exception):
@@ -43,7 +45,8 @@ class PartFile:
     """The `.part` file of one download, locked against any other for as long as it is open.
 
     A `.part` file that an earlier download left behind may hold numbers that were paid for and
-    will not be served again: it is moved aside, not overwritten, until a whole file is there.
+    will not be served again: it is moved aside, not overwritten, and goes only when a whole file
+    is there that begins with the same bytes. Another one may be the file of another rental.
 
     Attributes:
         path: where what arrived is: the `.part` file, and after `finish` the final one.
@@ -79,27 +82,13 @@ class PartFile:
         if not self._overwrite and os.path.lexists(self.final):
             raise FileExistsError(f"{self.final} exists; pass overwrite=True to replace it.")
         while self._fd < 0:
-            fd = os.open(self.path, _OPEN_FLAGS, _OWNER_ONLY)
+            self._fd = os.open(self.path, _OPEN_FLAGS, _OWNER_ONLY)
+            taken = False
             try:
-                _lock(fd)
-                found = os.fstat(fd)
-                if not stat.S_ISREG(found.st_mode):  # a pipe would hand personal data to others
-                    raise FileExistsError(f"{self.path} is no plain file; remove it.")
-                if not self._is_at(fd, self.path):
-                    continue  # moved away by another download before it was locked
-                if found.st_size:
-                    self._aside = self._free_name()
-                    self.path.rename(self._aside)
-                else:
-                    self.path.chmod(_OWNER_ONLY)
-                    self._fd = fd
-            except BlockingIOError:
-                raise FileExistsError(
-                    f"Another download is writing {self.path} right now; wait for it to end."
-                ) from None
+                taken = self._take()
             finally:
-                if self._fd < 0:
-                    os.close(fd)
+                if not taken:
+                    self._close()
 
     def write(self, data: bytes) -> None:
         """Hand all of `data` over to the operating system.
@@ -128,7 +117,7 @@ class PartFile:
     def finish(self, *, verified: bool) -> None:
         """Make the file safe on the disk, and give it its final name.
 
-        What earlier downloads left behind goes, unless this one may be the poorer of them.
+        What earlier downloads left behind goes where it is the beginning of this whole file.
 
         Raises:
             FileExistsError: the final file has appeared meanwhile and may not be replaced.
@@ -137,7 +126,7 @@ class PartFile:
         try:
             os.fsync(self._fd)
             # Listed before the lock goes with the old name: nobody moves a file to a name in use.
-            older = [*takewhile(os.path.lexists, map(self._numbered, count(1)))]
+            needless = self._needless() if verified else ()
             self._rename()
         except FileExistsError:
             raise FileExistsError(
@@ -149,7 +138,7 @@ class PartFile:
             self._close()
         self.path = self.final
         _fsync_folder(self.final)
-        for name in older if verified else ():
+        for name in needless:
             with suppress(OSError):
                 name.unlink()
 
@@ -175,6 +164,51 @@ class PartFile:
                 self._aside.replace(self.path)
         self.size = 0
         self._close()
+
+    def _take(self) -> bool:
+        """Lock what is at `.part`; whether it is empty, and ours. Else try again."""
+        try:
+            _lock(self._fd)
+        except BlockingIOError:
+            raise FileExistsError(
+                f"Another download is writing {self.path} right now; wait for it to end."
+            ) from None
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):  # a pipe would hand personal data to others
+            raise FileExistsError(f"{self.path} is no plain file; remove it.")
+        if not self._is_at(self._fd, self.path):
+            return False  # moved away by another download before it was locked
+        if not found.st_size:
+            self.path.chmod(_OWNER_ONLY)
+            return True
+        self._aside = self._free_name()
+        if sys.platform == "win32":
+            self._close()  # an open file cannot be renamed there, and rename() never replaces
+        self.path.rename(self._aside)
+        return False
+
+    def _needless(self) -> list[Path]:
+        """What earlier downloads left behind and is the beginning of this file."""
+        numbered = re.compile(re.escape(self.path.name) + r"\.[1-9][0-9]*")
+        with suppress(OSError):  # a folder that cannot be listed
+            return [
+                older
+                for older in self.path.parent.iterdir()
+                if numbered.fullmatch(older.name) and self._begins_with(older)
+            ]
+        return []
+
+    def _begins_with(self, older: Path) -> bool:
+        with suppress(OSError):  # one that cannot be read is left alone
+            if not stat.S_ISREG(older.lstat().st_mode):
+                return False
+            with older.open("rb") as theirs, os.fdopen(self._fd, "rb", closefd=False) as ours:
+                ours.seek(0)
+                while chunk := theirs.read(_CHUNK):
+                    if ours.read(len(chunk)) != chunk:
+                        return False
+                return True
+        return False
 
     def _rename(self) -> None:
         if sys.platform == "win32":

@@ -25,7 +25,7 @@ from ._errors import (
 )
 from ._models import RentalState, RentalStatus
 from ._retry import at_least, is_passing, wait_asked_by
-from ._shared import Lookout, SharedLooks
+from ._shared import CLOCK_STEP, Lookout, SharedLooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -117,10 +117,16 @@ class PollEvent:
 
 @define
 class Wait:
-    """One wait for one rental. `ask` makes one request, bounded by the deadline it is given."""
+    """One wait for one rental.
+
+    `enter` waits until a request may be sent, `ask` sends one; both keep to the deadline that they
+    are given. With a timeout of 0, that of the only check is `request_timeout`.
+    """
 
     token: str
+    enter: Callable[[float | None], Awaitable[None]]
     ask: Callable[[float | None], Awaitable[RentalStatus]]
+    request_timeout: float
     lookout: Lookout
     policy: PollingPolicy
     timeout: float | None
@@ -198,7 +204,7 @@ class Wait:
         self._attempts += 1
         self._status = None
         try:
-            self._status = await self._looks.look(self._seen, self.ask, self._deadline)
+            self._status = await self._looks.look(self._seen, self.enter, self.ask, self._deadline)
             self._error, self._errors_in_a_row = None, 0
         except (RentalFailedError, AlreadyDownloadedError) as error:
             # An end like any other: states 3 and 5 in the words of an error.
@@ -234,7 +240,9 @@ class Wait:
 
     @property
     def _deadline(self) -> float | None:
-        return self._started + self.timeout if self.timeout else None
+        if self.timeout is None:
+            return None
+        return self._started + (self.timeout or self.request_timeout)
 
     def _elapsed(self) -> float:
         return asyncio.get_running_loop().time() - self._started
@@ -275,7 +283,9 @@ class Wait:
 
     async def _sleep(self, _: float) -> None:
         # Until the moment that was told: on_poll may have taken its time since.
-        await self._looks.sleep_until(self._started + self._next_at)
+        await self._looks.sleep_until(self._started + self._next_at, self._seen)
+        # An answer or a nudge may have come before the moment that was kept for the last look.
+        self._looked_last &= self._elapsed() >= self._next_at - CLOCK_STEP
 
     async def _tell(self, state: RetryCallState | None = None) -> None:
         """Tell `on_poll` of the check just made; without a `state`, it was the last one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import heapq
 import itertools
 import math
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from attrs import Attribute
+
+    from ._errors import SMSPartnerError
 
 _T = TypeVar("_T")
 
@@ -69,7 +72,7 @@ class RetryPolicy:
         return max(backoff * random.uniform(0.5, 1), wait_asked_by(error) or 0)  # noqa: S311 - jitter
 
 
-def wait_asked_by(error: BaseException | None) -> float | None:
+def wait_asked_by(error: object) -> float | None:
     """Tell the seconds of `Retry-After` that an error came with."""
     return error.retry_after if isinstance(error, APIError | ResponseError) else None
 
@@ -208,6 +211,14 @@ class Gate:
             refusal = waiting.refusal(self._resume_at - now, now)
             if refusal is not None and not waiting.turn.done():
                 waiting.turn.set_exception(refusal)
+        self._rearm()
+
+    def close(self, refusal: SMSPartnerError) -> None:
+        """Let nobody who waits here through: they raise copies of `refusal`."""
+        for _, _, waiting in self._queue:
+            if not waiting.turn.done():
+                waiting.turn.set_exception(copy.copy(refusal))
+        self._queue.clear()
         self._rearm()
 
     def _opens_at(self) -> float:

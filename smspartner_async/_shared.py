@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
 from ._errors import SMSPartnerError, TransportError
+from ._retry import wait_asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._models import RentalStatus
+
+CLOCK_STEP: Final = 0.02  # seconds by which a timer may fire early, on Windows
 
 
 @define(eq=False)
@@ -32,10 +35,11 @@ class SharedLooks:
     _answer: RentalStatus | SMSPartnerError | None = field(default=None, init=False)
     _answered_at: float = field(default=-math.inf, init=False)
     _due_at: float = field(default=-math.inf, init=False)
+    _not_before: float = field(default=-math.inf, init=False)
     _due_after: int = field(default=-1, init=False)
     _asking: bool = field(default=False, init=False)
     _nudged: bool = field(default=False, init=False)
-    _naps: set[asyncio.Future[None]] = field(factory=set, init=False)
+    _naps: set[asyncio.Future[bool]] = field(factory=set, init=False)
 
     def seen_by_newcomer(self, max_age: float) -> int:
         """Tell the answer after which a newcomer wants one: an answer of just now will do."""
@@ -45,10 +49,14 @@ class SharedLooks:
     async def look(
         self,
         seen: int,
+        enter: Callable[[float | None], Awaitable[None]],
         ask: Callable[[float | None], Awaitable[RentalStatus]],
         deadline: float | None,
     ) -> RentalStatus:
         """Return the first answer after number `seen`, from whoever asks; raise the error it is.
+
+        `enter` waits until this waiter may send, and concerns it alone; what `ask` brings or fails
+        with is for all.
 
         Raises:
             TransportError: somebody else's request was not answered before `deadline`.
@@ -56,10 +64,9 @@ class SharedLooks:
         """
         while self.number <= seen:
             if not self._asking:
-                await self._ask(ask, deadline)
+                await self._ask(enter, ask, deadline)
                 continue
-            await self.sleep_until(deadline)
-            if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+            if not await self._nap(deadline):
                 raise TransportError("No answer came before the deadline.", maybe_sent=True)
         if isinstance(self._answer, SMSPartnerError):
             raise copy.copy(self._answer)  # each waiter raises, and adds its notes to, its own
@@ -72,52 +79,71 @@ class SharedLooks:
         if self._due_after != self.number:
             self._due_after = self.number
             self._due_at = now + delay
-        return 0.0 if self._nudged else max(0.0, self._due_at - now)
+        return max(0.0, (self._not_before if self._nudged else self._due_at) - now)
 
-    async def sleep_until(self, moment: float | None) -> None:
-        """Sleep until a moment (loop time), an answer, or a nudge."""
+    async def sleep_until(self, moment: float, seen: int) -> None:
+        """Sleep until a moment (loop time); an answer after number `seen`, or a nudge, ends it."""
+        while self.number <= seen and await self._nap(
+            min(moment, self._not_before) if self._nudged else moment
+        ):
+            pass  # woken, but by no answer: the one who asked has given up
+
+    def nudge(self, *, at_once: bool = False) -> None:
+        """Make the next look happen now, or right after one that is under way.
+
+        Not before a time that the vendor asked to wait for, unless `at_once`.
+        """
+        self._nudged = True
+        if at_once:
+            self._not_before = -math.inf
+        self._wake()
+
+    async def _ask(
+        self,
+        enter: Callable[[float | None], Awaitable[None]],
+        ask: Callable[[float | None], Awaitable[RentalStatus]],
+        deadline: float | None,
+    ) -> None:
+        self._asking = True
         loop = asyncio.get_running_loop()
-        nap: asyncio.Future[None] = loop.create_future()
-        timer = None if moment is None else loop.call_at(moment, _end, nap)
+        try:
+            await enter(deadline)
+            self._nudged = False
+            try:
+                self._answer = await ask(deadline)
+            except SMSPartnerError as error:
+                if deadline is not None and loop.time() >= deadline - CLOCK_STEP:
+                    raise  # cut short by the asker's own deadline: no answer for the others
+                self._answer = error
+            self.number += 1
+            self._answered_at = loop.time()
+            self._not_before = self._answered_at + (wait_asked_by(self._answer) or 0.0)
+        finally:
+            self._asking = False
+            self._wake()  # to the answer, or to ask in place of one who was cancelled
+
+    async def _nap(self, moment: float | None) -> bool:
+        """Sleep until woken, or until a moment (loop time); tell whether it was the former."""
+        loop = asyncio.get_running_loop()
+        nap: asyncio.Future[bool] = loop.create_future()
+        timer = None if moment is None else loop.call_at(moment, _let_sleep_out, nap)
         self._naps.add(nap)
         try:
-            await nap
+            return await nap
         finally:
             self._naps.discard(nap)
             if timer is not None:
                 timer.cancel()
 
-    def nudge(self) -> None:
-        """Make the next look happen now, or right after one that is under way."""
-        self._nudged = True
-        self._wake()
-
-    async def _ask(
-        self, ask: Callable[[float | None], Awaitable[RentalStatus]], deadline: float | None
-    ) -> None:
-        self._asking = True
-        self._nudged = False
-        loop = asyncio.get_running_loop()
-        try:
-            self._answer = await ask(deadline)
-        except SMSPartnerError as error:
-            if deadline is not None and loop.time() >= deadline:
-                raise  # cut short by the asker's own deadline: no answer for the others
-            self._answer = error
-        finally:
-            self._asking = False
-            self._wake()  # to the answer, or to ask in place of one who was cancelled
-        self.number += 1
-        self._answered_at = loop.time()
-
     def _wake(self) -> None:
         for nap in self._naps:
-            _end(nap)
+            if not nap.done():
+                nap.set_result(True)
 
 
-def _end(nap: asyncio.Future[None]) -> None:
+def _let_sleep_out(nap: asyncio.Future[bool]) -> None:
     if not nap.done():
-        nap.set_result(None)
+        nap.set_result(False)
 
 
 @define
@@ -146,7 +172,7 @@ class Lookout:
             looks.nudge()
         return looks is not None
 
-    def nudge_all(self) -> None:
-        """Make everybody look now."""
+    def close(self) -> None:
+        """Make everybody look now, whatever the vendor asked for: they find the client closed."""
         for looks in self._rentals.values():
-            looks.nudge()
+            looks.nudge(at_once=True)

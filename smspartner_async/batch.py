@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
+from ._checks import cancel_requests
 from ._errors import RentOutcomeUnknownError
 from ._jobs import JobFileError, parse_jobs, read_jobs
 from ._rental_job import JobEvent, JobOutcome, JobSkippedError, JobStep, RentalJob, checked_jobs
@@ -242,7 +243,7 @@ class _Batch:
             if inspect.isawaitable(told):
                 await told
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+            if isinstance(error, asyncio.CancelledError) and cancel_requests() > 0:
                 raise
             _log.exception("on_event failed at %s of job %r; it goes on", step.name, run.job.id)
 
@@ -264,9 +265,3 @@ class _Batch:
                 ending.add_note(report)
         if again is not None:
             raise again
-
-
-def _is_being_cancelled() -> bool:
-    """Whether this task is, so that a `CancelledError` is not one of the callback's own making."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -3,21 +3,42 @@
 import gc
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fault_server import FaultServer
 
 from smspartner_async import RetryPolicy, SMSPartnerClient
+from smspartner_async._partfile import PartFile
 
 FILE = b"".join(b"+336%08d\n" % number for number in range(10_000_000, 10_000_400))
-OLDER = b"+33699999999\n" * 30
+OLDER = FILE[:390]  # what a download of this file left behind that broke off
+ANOTHERS = b"+33699999999\n" * 30  # and one of another rental's
 
 
 def client_of(server: FaultServer, **options: Any) -> SMSPartnerClient:
     """A client of this server that makes up to three attempts, without a pause between them."""
     chosen: dict[str, Any] = {"retry": RetryPolicy(attempts=3, first_delay=0), **options}
     return SMSPartnerClient("the-key", base_url=server.base_url, **chosen)
+
+
+@contextmanager
+def part_files(final: Path) -> Iterator[Callable[..., PartFile]]:
+    """Make and open part files by hand; what a test leaves open is closed."""
+    made = []
+
+    def opened(path: Path = final, *, overwrite: bool = False, write: bytes = b"") -> PartFile:
+        part = PartFile(path, overwrite)
+        made.append(part)
+        part.open()
+        part.write(write)
+        return part
+
+    yield opened
+    for part in made:
+        part._close()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -331,6 +331,31 @@ async def test_progress(folder: Path, kind: str) -> None:
     assert heard[-1] == (len(FILE), None)
 
 
+async def test_progress_that_waits_for_what_was_cancelled(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file: what an `on_progress` waits for and is cancelled does not cancel the download."""
+    cancelled = asyncio.get_running_loop().create_future()
+    cancelled.cancel()
+
+    async def wait_for_it(*_: object) -> None:
+        await cancelled
+
+    me = asyncio.current_task()
+    assert me is not None
+    async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
+        me.cancel()
+        with pytest.raises(asyncio.CancelledError):  # nor does an old one, long seen to
+            await asyncio.sleep(1)
+        try:
+            await client.download("tok", folder / "contacts.csv", on_progress=wait_for_it)
+        finally:
+            me.uncancel()
+    assert contents(folder) == {"contacts.csv": FILE}
+    [record] = [record for record in caplog.records if record.name == "smspartner_async"]
+    assert "goes on without it" in record.getMessage()
+
+
 @pytest.mark.parametrize("kind", ["plain", "async"])
 async def test_progress_that_fails(
     folder: Path, caplog: pytest.LogCaptureFixture, kind: str

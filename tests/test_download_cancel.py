@@ -1,6 +1,7 @@
 """`download` cancelled at any moment: what came is kept, nothing is left running or locked."""
 
 import asyncio
+import errno
 import os
 import threading
 import time
@@ -9,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import faults
 import pytest
 from downloads import FILE, OLDER, check_nothing_is_left, client_of, contents
-from fault_server import FaultServer, Received, Reply
+from fault_server import FaultServer, Received, Reply, Send, Stall
 
 from smspartner_async import ContactFile, DownloadInterruptedError
 from smspartner_async._partfile import PartFile
@@ -147,6 +149,71 @@ async def test_while_writing(path: Path, part: Path, monkeypatch: pytest.MonkeyP
     assert notes(cancelled) == [f"What arrived of the file is kept in {part}."]
     assert contents(path.parent) == {part.name: HALF}
     monkeypatch.undo()
+    await check_free(path)
+
+
+@pytest.mark.parametrize("disk", ["slow", "full"])
+@pytest.mark.parametrize("often", [False, True])
+async def test_what_arrived_meanwhile(
+    path: Path, part: Path, monkeypatch: pytest.MonkeyPatch, disk: str, *, often: bool
+) -> None:
+    """A file: cancelled while the disk is slow, all that has arrived meanwhile is kept too."""
+    large = FILE * 10
+    script = Reply(
+        (Send(faults.good_head(large) + large[:4000]), Stall(0.02), Send(large[4000:-1]), Stall())
+    )
+    writing, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    really_write, really_feed = os.write, aiohttp.StreamReader.feed_data
+    arrived = 0
+    writes = 0
+
+    def write(descriptor: int, data: bytes) -> int:
+        nonlocal writes
+        if threading.current_thread().name.startswith("smspartner-download"):
+            loop.call_soon_threadsafe(writing.set)
+            go_on.wait(5)
+            writes += 1
+            if disk == "full" and writes > 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really_write(descriptor, data)
+
+    def feed(reader: aiohttp.StreamReader, data: bytes, *args: Any) -> Any:
+        nonlocal arrived
+        arrived += len(data)
+        return really_feed(reader, data, *args)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(aiohttp.StreamReader, "feed_data", feed)
+    async with FaultServer(script) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path))
+        await writing.wait()
+        while arrived < len(large) - 1:  # noqa: ASYNC110 - no event of aiohttp's tells of it
+            await asyncio.sleep(0.005)
+        for _ in range(3 if often else 1):
+            downloading.cancel()
+            await asyncio.sleep(0.005)
+        go_on.set()
+        cancelled = await end_of(downloading)
+    assert notes(cancelled) == [f"What arrived of the file is kept in {part}."]
+    kept = large[:4000] if disk == "full" else large[:-1]
+    assert contents(path.parent) == {part.name: kept}
+
+
+async def test_by_what_on_progress_waits_for(path: Path, part: Path) -> None:
+    """A file: cancelled while `on_progress` waits, the download is cancelled, not the waiting."""
+    told = asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        told.set()
+        await asyncio.sleep(5)
+
+    async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
+        downloading = asyncio.ensure_future(client.download("tok", path, on_progress=wait))
+        await told.wait()
+        downloading.cancel()
+        await end_of(downloading)
+    assert FILE.startswith(contents(path.parent)[part.name])
     await check_free(path)
 
 

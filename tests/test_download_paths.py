@@ -9,7 +9,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from downloads import FILE, OLDER, check_nothing_is_left, client_of, contents, mode
+from downloads import ANOTHERS, FILE, OLDER, check_nothing_is_left, client_of, contents, mode
 from fault_server import FaultServer, Reply
 
 from smspartner_async import (
@@ -216,6 +216,16 @@ async def test_older_numbers(
             with pytest.raises(error):
                 await client.download("tok", folder / "a")
     assert contents(folder) == left
+
+
+async def test_another_rental_to_the_same_path(folder: Path) -> None:
+    """A file: paid numbers of one rental outlive the whole file of another at the same path."""
+    script = (faults.close_within_body(ANOTHERS), faults.good(FILE))
+    async with FaultServer(*script) as server, client_of(server) as client:
+        with pytest.raises(DownloadInterruptedError):
+            await client.download("one", folder / "a")
+        await client.download("another", folder / "a")
+    assert contents(folder) == {"a": FILE, "a.part.1": ANOTHERS[: len(ANOTHERS) // 2]}
 
 
 async def test_broken_off_again_and_again(folder: Path) -> None:

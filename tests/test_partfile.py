@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from downloads import FILE, OLDER, contents, mode
+from downloads import FILE, OLDER, contents, mode, part_files
 
 from smspartner_async._partfile import DiskError, PartFile
 
@@ -29,19 +29,8 @@ def final(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(final: Path) -> Iterator[Callable[..., PartFile]]:
-    """Make and open part files; what a test leaves open is closed."""
-    made = []
-
-    def opened(path: Path = final, *, overwrite: bool = False, write: bytes = b"") -> PartFile:
-        part = PartFile(path, overwrite)
-        made.append(part)
-        part.open()
-        part.write(write)
-        return part
-
-    yield opened
-    for part in made:
-        part._close()
+    with part_files(final) as opened:
+        yield opened
 
 
 def failing(number: int) -> Callable[..., Any]:
@@ -171,119 +160,6 @@ def test_very_long_names(final: Path, make: Callable[..., PartFile], length: int
     else:
         make(longest, write=FILE).finish(verified=True)
         assert contents(final.parent) == {longest.name: FILE}
-
-
-# --- what an older download left behind ------------------------------------------------------
-
-
-@pytest.fixture
-def older(final: Path) -> Path:
-    """Leave the numbers of two earlier downloads behind, which may not be served again."""
-    path = final.with_name("contacts.csv.part")
-    path.write_bytes(OLDER)
-    path.with_name("contacts.csv.part.1").write_bytes(OLDER[:13])
-    return path
-
-
-@pytest.mark.usefixtures("older")
-def test_older_goes_when_a_whole_file_is_there(final: Path, make: Callable[..., PartFile]) -> None:
-    """A file: a later whole download replaces what earlier ones left behind."""
-    part = make(write=FILE)
-    assert set(contents(final.parent).values()) == {OLDER, OLDER[:13], FILE}
-    part.finish(verified=True)
-    assert contents(final.parent) == {"contacts.csv": FILE}
-
-
-@pytest.mark.usefixtures("older")
-def test_older_stays_beside_an_unverified_file(final: Path, make: Callable[..., PartFile]) -> None:
-    """A file: what earlier downloads left behind outlives one that nothing proves whole."""
-    make(write=FILE).finish(verified=False)
-    assert contents(final.parent) == {
-        "contacts.csv": FILE,
-        "contacts.csv.part.1": OLDER[:13],
-        "contacts.csv.part.2": OLDER,
-    }
-
-
-@pytest.mark.usefixtures("older")
-@pytest.mark.parametrize("end", [PartFile.discard, PartFile.keep], ids=["discard", "keep empty"])
-def test_older_is_put_back(
-    final: Path, make: Callable[..., PartFile], end: Callable[[PartFile], None]
-) -> None:
-    """A file: after an attempt that brought nothing, an older `.part` has its name again."""
-    before = contents(final.parent)
-    end(make())
-    assert contents(final.parent) == before
-
-
-@pytest.mark.usefixtures("older")
-def test_older_survives_when_the_final_name_is_taken(
-    final: Path, make: Callable[..., PartFile]
-) -> None:
-    """A file: what cannot get its name, the whole download included, stays."""
-    part = make(write=FILE)
-    final.write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match=r"appeared meanwhile.*kept in .*\.part\."):
-        part.finish(verified=True)
-    assert set(contents(final.parent).values()) == {b"mine", FILE, OLDER, OLDER[:13]}
-
-
-@pytest.mark.usefixtures("older")
-def test_putting_back_leaves_no_gap(
-    final: Path, make: Callable[..., PartFile], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file: at no moment of a discard can another download begin a `.part` and lose it."""
-    part = make(write=b'{"success": false}')
-    seen = []
-
-    def spy(name: str) -> None:
-        really = getattr(os, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            seen.append(part.path.exists())
-            result = really(*args, **options)
-            seen.append(part.path.exists())
-            return result
-
-        monkeypatch.setattr(os, name, call)
-
-    for name in ("unlink", "rename", "replace"):
-        spy(name)
-    part.discard()
-    assert seen
-    assert all(seen)
-    assert part.path.read_bytes() == OLDER
-
-
-@pytest.mark.usefixtures("older")
-def test_a_finished_download_deletes_nothing_of_the_next_one(
-    final: Path, make: Callable[..., PartFile], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file: what another download moves aside while one is tidying up is not tidied away."""
-    part = make(write=FILE)
-    really_unlink = os.unlink
-
-    def unlink(path: Any, *args: Any, **options: Any) -> None:
-        really_unlink(path, *args, **options)
-        if str(path).endswith(".part.1"):  # the name is free again, and another process takes it
-            Path(path).write_bytes(b"another's")
-
-    monkeypatch.setattr(os, "unlink", unlink)
-    part.finish(verified=True)
-    assert contents(final.parent) == {"contacts.csv": FILE, "contacts.csv.part.1": b"another's"}
-
-
-@posix_only
-def test_a_finish_that_crashed_between_its_steps(
-    final: Path, make: Callable[..., PartFile]
-) -> None:
-    """A file: both names on one whole file, as a crash leaves them, hinder no later download."""
-    final.write_bytes(OLDER)
-    final.with_name("contacts.csv.part").hardlink_to(final)
-    with pytest.raises(FileExistsError, match="overwrite=True"):
-        make()
-    make(overwrite=True, write=FILE).finish(verified=True)
-    assert contents(final.parent) == {"contacts.csv": FILE}
 
 
 # --- writing and finishing -------------------------------------------------------------------

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from fault_server import FaultServer
-from faults import html, stall_before_head
+from faults import busy, html, stall_before_head
 from polls import (
     GENERATING,
     READY,
@@ -228,3 +228,105 @@ async def test_closing_ends_requests_that_wait_for_a_connection() -> None:
         assert now() - began < 0.5
     assert [wait.cancelled() for wait in waits] == [False] * 20
     assert {type(wait.exception()) for wait in waits} == {ConfigurationError}
+
+
+async def test_a_wake_up_is_not_the_last_look() -> None:
+    """A poll, 2: a nudge before the last look of a wait does not take that look's place."""
+    script = Script.of(GENERATING)
+    even = PollingPolicy(first_interval=30, max_interval=30, multiplier=1, jitter=0)
+    async with FaultServer(script) as server, client_of(server, polling=even) as client:
+        wait = asyncio.create_task(client.wait_until_ready(TOKEN, timeout=91))
+        await asyncio.sleep(62)
+        client.notify(TOKEN)
+        with pytest.raises(WaitTimeoutError) as caught:
+            await wait
+    assert caught.value.elapsed == pytest.approx(90, abs=1.5)
+    assert script.times == pytest.approx([0, 30, 60, 62, 90], abs=0.5)
+
+
+async def test_a_single_check_does_not_wait_for_another_waiter() -> None:
+    """A poll, 1: `timeout=0` ends within `request_timeout`, also where somebody else is asking."""
+    async with (
+        FaultServer(busy(429, "600")) as server,
+        client_of(server, request_timeout=5) as client,
+    ):
+        endless = asyncio.create_task(client.wait_until_ready(TOKEN, timeout=None))
+        await asyncio.sleep(10)
+        began = now()
+        with pytest.raises(WaitTimeoutError):
+            await client.wait_until_ready(TOKEN, timeout=0)
+        assert now() - began <= 5.25
+        endless.cancel()
+
+
+async def test_a_nudge_is_not_lost_on_a_busy_callback() -> None:
+    """notify() and close() reach a waiter whose on_poll is running."""
+
+    async def slow(_: object) -> None:
+        await asyncio.sleep(2)
+
+    script = Script.of(GENERATING)
+    async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
+        wait = asyncio.create_task(client.wait_until_ready(TOKEN, on_poll=slow))
+        await asyncio.sleep(1)
+        assert client.notify(TOKEN)
+        await asyncio.sleep(2)
+        assert script.times == pytest.approx([0, 2], abs=0.1)
+        await client.close()
+        await asyncio.sleep(4)  # the callback, twice: it hears of the end as well
+        assert isinstance(wait.exception(), ConfigurationError)
+
+
+async def test_an_answer_is_not_lost_on_a_busy_watcher() -> None:
+    """A watcher whose body takes long goes on with the answer that came meanwhile."""
+    script = Script.of(GENERATING, READY)
+    async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
+        states = client.watch(TOKEN)
+        await anext(states)
+        other = asyncio.create_task(client.wait_until_ready(TOKEN))
+        await asyncio.sleep(15)
+        assert (await other).state is RentalState.READY
+        began = now()
+        assert (await anext(states)).state is RentalState.READY
+        assert now() - began < 0.1
+    assert script.count == 2
+
+
+async def test_retry_after_outlasts_nudges_and_other_waiters() -> None:
+    """A poll, 4: no nudge, and nobody who leaves, makes a wait ask before the vendor's time."""
+    script = Script.of(busy(503, "60"), READY)
+    async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
+        wait = asyncio.create_task(client.wait_until_ready(TOKEN))
+        await asyncio.sleep(5)
+        client.notify(TOKEN)
+        assert (await wait).state is RentalState.READY
+    assert script.times == pytest.approx([0, 60], abs=0.1)
+
+
+async def test_the_refusal_of_one_is_no_error_of_the_others() -> None:
+    """A poll, 3: a pause that is too long for one waiter's deadline does not concern the others."""
+    script = Script.of(busy(429, "100"), READY)
+    heard = Heard()
+    async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
+        patient = asyncio.create_task(client.wait_until_ready(TOKEN, timeout=500, on_poll=heard))
+        await asyncio.sleep(5)
+        with pytest.raises(WaitTimeoutError):
+            await client.wait_until_ready(TOKEN, timeout=10)
+        assert (await patient).state is RentalState.READY
+    assert [event.error is None for event in heard.events] == [False, True]
+
+
+async def test_closing_the_client_empties_its_queue() -> None:
+    """close() ends at once what waits for its turn in the request budget, or for a cool-down."""
+    script = Script.of(busy(429, "600"))
+    async with FaultServer(script) as server:
+        client = client_of(server, max_requests_per_minute=6, request_timeout=1000)
+        calls = [asyncio.create_task(client.credits()) for _ in range(3)]
+        calls.append(asyncio.create_task(client.wait_until_ready(TOKEN, timeout=None)))
+        await asyncio.sleep(1)
+        began = now()
+        await client.close()
+        errors = await asyncio.gather(*calls[1:], return_exceptions=True)
+        assert now() - began < 0.5
+        calls[0].cancel()
+    assert {type(error) for error in errors} == {ConfigurationError}

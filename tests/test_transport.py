@@ -49,17 +49,17 @@ class Came:
 
 
 TOO_LARGE = "too large"
-# On its own, aiohttp sends a GET a second time where a connection breaks before the head of the
-# reply. An interim `100 Continue` is no part of a reply.
+# aiohttp sends a pooled GET a second time where a connection breaks before the head of the reply.
+# An interim `100 Continue` is no part of a reply.
 TABLE: dict[str, Lost | Came | str] = {
     "close at accept": Lost(reply_began=False, arrivals=0),
     "reset at accept": Lost(arrivals=0),
     "never read": Lost(arrivals=0),
-    "close before head": Lost(reply_began=False),
-    "close within head": Lost(),
+    "close before head": Lost(reply_began=False, arrivals=2),
+    "close within head": Lost(arrivals=2),
     "close within body": Lost(),
-    "reset before head": Lost(),
-    "reset within head": Lost(),
+    "reset before head": Lost(arrivals=2),
+    "reset within head": Lost(arrivals=2),
     "reset within body": Lost(),
     "stall before head": Lost(),
     "stall within head": Lost(),
@@ -78,7 +78,7 @@ TABLE: dict[str, Lost | Came | str] = {
     "broken chunks, apart": Lost(),
     "chunks without end": Lost(),
     "100, then reply": Came(),
-    "100, then close": Lost(reply_began=False),
+    "100, then close": Lost(reply_began=False, arrivals=2),
     "100, then stall": Lost(),
     "garbage status line": Lost(),
     "huge header": Lost(),
