@@ -29,19 +29,11 @@ if TYPE_CHECKING:
     import ssl as tls
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from decimal import Decimal
-    from types import TracebackType
 
     import aiohttp
 
     from ._checks import HasToken
-    from ._models import (
-        ContactFile,
-        Credits,
-        Quote,
-        Rental,
-        RentalStatus,
-        Targeting,
-    )
+    from ._models import ContactFile, Credits, Quote, Rental, RentalStatus, Targeting
     from ._polling import PollEvent
     from ._reply import Operation, Reply
     from ._transport import Sending
@@ -98,12 +90,7 @@ class SMSPartnerClient:
             check_positive("max_requests_per_minute", max_requests_per_minute)
         self._wire = Wire(checked_key(api_key))
         self._transport = Transport(
-            base_url=checked_url(base_url),
-            request_timeout=request_timeout,
-            max_connections=max_connections,
-            ssl=ssl,
-            proxy=proxy,
-            borrowed=session,
+            checked_url(base_url), request_timeout, ssl, proxy, session, max_connections
         )
         self._retry = retry
         self._polling = polling
@@ -119,12 +106,7 @@ class SMSPartnerClient:
         self._check_usable()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -179,7 +161,8 @@ class SMSPartnerClient:
 
         Manual: "Targeting & Calculation", operation `rent`; its reply is undocumented by the
         vendor. Cancelling does not take back a request that is under way: it runs to its answer
-        (within `request_timeout`), `on_rented` is called, and then the cancellation goes on.
+        (within `request_timeout`), `on_rented` is called, and when that has ended, the
+        cancellation goes on.
 
         Args:
             targeting: whom to reach.
@@ -273,7 +256,8 @@ class SMSPartnerClient:
         """Make those who wait for a rental ask now, within the request budget.
 
         For whatever the vendor calls: what such a call says is not believed, only the answer to
-        the request that follows it. Tells whether anybody on this client was waiting.
+        the request that follows it. Tells whether anybody on this client was waiting. To be called
+        on the client's event loop; from another thread, through `loop.call_soon_threadsafe`.
         """
         return self._lookout.nudge(checked_token(token))
 
@@ -306,9 +290,7 @@ class SMSPartnerClient:
             DownloadInterruptedError: it broke off; what arrived is kept where the error says.
             AlreadyDownloadedError: the vendor does not serve it again (code 34).
             RentalFailedError: there is no file (code 36).
-            FileNotReadyError: somebody is downloading it right now (code 35).
-            RentalNotFoundError: no such rental, or no file yet (codes 32, 33).
-            APIError: the vendor said no otherwise.
+            APIError: no file yet, or another refusal (codes 32, 33, 35).
             TransportError: no byte of a file came.
             ResponseError: what came is no file; it is kept where a note of the error says.
         """
@@ -395,16 +377,8 @@ class SMSPartnerClient:
 
             return await self._heeding(answer())
 
-        return Wait(
-            token=known,
-            enter=enter,
-            ask=ask,
-            request_timeout=self._transport.request_timeout,
-            lookout=self._lookout,
-            policy=self._polling,
-            timeout=limit,
-            on_poll=on_poll,
-        )
+        patience = self._transport.request_timeout
+        return Wait(known, enter, ask, patience, self._lookout, self._polling, limit, on_poll)
 
     def _check_usable(self) -> None:
         if self._closed:

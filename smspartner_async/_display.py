@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import sys
 import time
@@ -43,7 +44,6 @@ _LIVE: Final[dict[str, Any]] = {
     "redirect_stderr": False,
 }
 _LABEL_WIDTH: Final = 10
-_CENTS: Final = 2
 _MOST_DIGITS: Final = 24
 _AREA_TYPES: Final = {"zipcode": "post code"}
 # What the client's messages tell a program to do, and what a person does in its place.
@@ -77,7 +77,7 @@ def money(amount: Decimal, currency: str | None = None) -> str:
     # A sane amount only: written out, Decimal("1E+999999") would fill the screen for minutes.
     if amount.is_finite() and len(amount.as_tuple().digits) + abs(amount.adjusted()) < _MOST_DIGITS:
         whole, _, decimals = f"{amount:,f}".partition(".")
-        text = f"{whole}.{decimals.rstrip('0').ljust(_CENTS, '0')}"
+        text = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
     return f"{text} {printable(currency)}" if currency else text
 
 
@@ -164,10 +164,10 @@ class Display:
         """Tell what went wrong and what to do: one line, and one for each problem or next step."""
         lines = list(_explained(error))
         for call, command in _IN_A_SHELL.items():
-            lines = [line.replace(call, command) for line in lines]
+            word = rf"(?<![/\\]){re.escape(call)}(?![\w/\\]|\.\w)"  # no part of a path
+            lines = [re.sub(word, command, line) for line in lines]
         first, *more = lines
         _print_text(self._err, Text.assemble(("Error: ", "bold red"), printable(first)))
-        # A note tells where a file is kept, or which rental it is about.
         for line in (*more, *getattr(error, "__notes__", ())):
             self._err.print(Text(f"  {printable(line)}"), soft_wrap=True)  # to copy a token
 

@@ -1,8 +1,8 @@
 """The one exception tree, and which of the vendor's error codes is which class.
 
 Every error says what happened, what it means for the user's money or file, and what to do next.
-None holds the API key or a phone number: text that comes from the vendor is cleaned in `_wire`
-before it gets here. All of them survive pickling, whatever their constructor takes.
+None holds the API key or a phone number: text that comes from the vendor is cleaned before it gets
+here. All of them survive pickling, whatever their constructor takes.
 """
 
 from __future__ import annotations

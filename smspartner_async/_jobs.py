@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from attrs import define, field
 
 from ._errors import SMSPartnerError, TargetingError
-from ._models import Targeting, checked_volumes
+from ._models import LONG_NUMBER, Targeting, checked_volumes
 from ._rental_job import RentalJob, checked_id, folded
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _SUFFIX: Final = re.compile(r"[A-Za-z0-9]{1,16}(\.[A-Za-z0-9]{1,16})?")
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _MONEY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3}0*)?")  # the vendor counts in thousandths
 # Somebody will take a file of contacts for the file of jobs: its numbers are not for messages.
-_PHONE_NUMBER: Final = re.compile(r"\+?[0-9](?:[\s.\-()/]{0,3}[0-9]){7,}")
 _SHOWN: Final = 200  # characters of one problem
 _LISTED: Final = 10  # problems in the error's own words
 
@@ -315,5 +314,5 @@ def _cell(value: Any) -> Any:
 def _shown(text: str) -> str:
     """Make a foreign text one short line, without telephone numbers."""
     line = "".join(c if c.isprintable() else " " for c in text)
-    line = _PHONE_NUMBER.sub("[number]", line)
+    line = LONG_NUMBER.sub("[number]", line)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

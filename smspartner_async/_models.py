@@ -17,6 +17,7 @@ MIN_AGE: Final = 18
 MAX_AGE: Final = 98
 
 _ZIPCODE: Final = re.compile(r"[0-9]{5}", re.ASCII)
+LONG_NUMBER: Final = re.compile(r"\+?[0-9](?:[\s.\-()/]{0,3}[0-9]){7,}")
 _DEPARTMENT: Final = re.compile(r"[0-9]{2}|2[AB]|9[78][0-9]", re.ASCII)
 
 _E = TypeVar("_E", bound=Enum)
@@ -154,17 +155,22 @@ class Targeting:
             yield "interest", "an interest or a sub_interest is required"
 
 
+def _shown(value: object) -> str:
+    """Show a wrong value, but not a phone number that stands where a code should."""
+    return LONG_NUMBER.sub("[number]", repr(value))
+
+
 def _wrong_codes(
     name: str, codes: object, pattern: re.Pattern[str], example: str
 ) -> Iterable[tuple[str, str]]:
     if not isinstance(codes, tuple):
-        yield name, f"must be texts such as {example}, not {codes!r}"
+        yield name, f"must be texts such as {example}, not {_shown(codes)}"
         return
     for code in codes:
         if not isinstance(code, str):
-            yield name, f"must be texts such as {example}; {code!r} is not text"
+            yield name, f"must be texts such as {example}; {_shown(code)} is not text"
         elif not pattern.fullmatch(code):
-            yield name, f"{code!r} is not of the form {example}"
+            yield name, f"{_shown(code)} is not of the form {example}"
 
 
 def checked_volumes(volumes: Mapping[str, int] | None) -> dict[str, int] | None:
@@ -178,7 +184,7 @@ def checked_volumes(volumes: Mapping[str, int] | None) -> dict[str, int] | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):
-        raise TargetingError((("volumes", f"must map an area to a number, not {given!r}"),))
+        raise TargetingError((("volumes", f"must map an area to a number, not {_shown(given)}"),))
     if not given:
         # Sent as nothing, an empty mapping would rent every contact: surely not what was meant.
         raise TargetingError((("volumes", "is empty; leave it out to take every contact"),))
@@ -187,7 +193,7 @@ def checked_volumes(volumes: Mapping[str, int] | None) -> dict[str, int] | None:
     for area, wanted in given.items():
         code = area.strip().upper() if isinstance(area, str) else ""
         if not (_ZIPCODE.fullmatch(code) or _DEPARTMENT.fullmatch(code)):
-            problems.append(("volumes", f"{area!r} is neither a post code nor a department"))
+            problems.append(("volumes", f"{_shown(area)} is neither a post code nor a department"))
         elif not (_is_int(wanted) and wanted > 0):
             problems.append(("volumes", f"{code}: must be a whole number above 0, not {wanted!r}"))
         elif code in checked:

@@ -1,8 +1,8 @@
 """The vendor's language: model -> request, reply -> model or error. Pure; no I/O.
 
-The only file that knows the vendor's spelling. "Targeting & Calculation", "Rental Status" and the
-page of error codes are the vendor's manual. Whatever they do not show is undocumented by the
-vendor: it is read where it can be, and never assumed.
+The only file that knows the vendor's spelling, but for the envelope of its replies (`_envelope`).
+"Targeting & Calculation", "Rental Status" and the page of error codes are the vendor's manual.
+Whatever they do not show is undocumented: it is read where it can be, and never assumed.
 """
 
 from __future__ import annotations

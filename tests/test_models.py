@@ -377,3 +377,16 @@ def test_states(state: RentalState, code: int, terminal: bool) -> None:  # noqa:
     """States are the vendor's codes; waiting ends at ready, failed and downloaded alone."""
     assert (state, state.is_terminal) == (code, terminal)
     assert len(RentalState) == 6
+
+
+@pytest.mark.parametrize("field", ["departments", "zipcodes"])
+def test_a_phone_number_among_the_codes_is_not_shown(field: str) -> None:
+    """A secret: a file whose columns are mixed up puts no phone number into an error."""
+    codes: dict[str, Any] = {field: "0639 98 00 01,06.39.98.00.02"}
+    with pytest.raises(TargetingError) as caught:
+        Targeting(gender="mixed", min_age=20, max_age=30, interest=1, **codes)
+    with pytest.raises(TargetingError) as volumes:
+        checked_volumes({"0639980001": 1})
+    for error in (caught.value, volumes.value):
+        assert "[number]" in str(error)
+        assert "98" not in str(error)

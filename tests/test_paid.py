@@ -207,6 +207,14 @@ async def test_a_success_without_a_token_leaves_the_outcome_unknown(answer: obje
         assert server.count("rent") == 1
 
 
+async def test_a_429_that_tells_of_success_is_not_sent_again() -> None:
+    """A paid request, 2: a 429 proves that nothing was rented only where it does not say yes."""
+    yes = json_reply({"success": True}, 429)
+    async with FaultServer(yes) as server, client_of(server) as client:
+        assert type(await ending(client)) is RentOutcomeUnknownError
+        assert server.count("rent") == 1
+
+
 @pytest.mark.parametrize("status", [200, 201, 202, 404, 429, 500])
 async def test_any_reply_with_a_token_that_says_not_no_is_a_rental(status: int) -> None:
     """A paid request, 4: whatever HTTP status a token comes with, it reaches the caller."""

@@ -1,6 +1,7 @@
 """One poll for many waiters, and the nudge: what those who wait for one rental share."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from fault_server import FaultServer
@@ -321,6 +322,7 @@ async def test_closing_the_client_empties_its_queue() -> None:
     script = Script.of(busy(429, "600"))
     async with FaultServer(script) as server:
         client = client_of(server, max_requests_per_minute=6, request_timeout=1000)
+        calls: list[asyncio.Task[Any]]
         calls = [asyncio.create_task(client.credits()) for _ in range(3)]
         calls.append(asyncio.create_task(client.wait_until_ready(TOKEN, timeout=None)))
         await asyncio.sleep(1)

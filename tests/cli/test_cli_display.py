@@ -145,3 +145,13 @@ def test_missing_facts_leave_no_holes(terminal: tuple[_display.Display, io.Strin
     assert "9,000" in shown
     assert "1,200" in shown
     assert "not proven" in shown
+
+
+def test_the_path_of_a_kept_file_is_told_as_it_is(
+    terminal: tuple[_display.Display, io.StringIO],
+) -> None:
+    """What stands in a path is no word of the client's: the path is there to copy."""
+    display, screen = terminal
+    path = Path("/data/base_url/max_total.csv.part")
+    display.error(DownloadInterruptedError("gone.", path=path, received=1))
+    assert "/data/base_url/max_total.csv.part" in screen.getvalue().replace("\n", "")
