@@ -66,11 +66,12 @@ def open_reply(operation: Operation, reply: Reply, *, secret: str, token: str) -
     except ValueError as error:
         problem = str(error)
     refused = _says_no(reply, answer)
-    if operation == "rent" and not refused and find_token(answer) is not None:
-        return answer  # a rental that is paid, whatever HTTP status it came with
-    if operation == "rent" and not refused and "success" in answer:
-        problem = "it tells of success, and holds no rental token"
-        raise foreign_reply(operation, reply, problem, secret=secret)
+    if operation == "rent" and not refused:
+        if find_token(answer) is not None:
+            return answer  # a rental that is paid, whatever HTTP status it came with
+        if "success" in answer:
+            problem = "it tells of success, and holds no rental token"
+            raise foreign_reply(operation, reply, problem, secret=secret)
     if reply.status == TOO_MANY_REQUESTS or refused:
         raise _error(operation, reply, answer, secret=secret, token=token)
     if not answer or not is_success(reply):

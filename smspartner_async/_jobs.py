@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from attrs import define, field
 
 from ._errors import SMSPartnerError, TargetingError
-from ._models import LONG_NUMBER, Targeting, checked_volumes
+from ._models import PHONE_NUMBER, Targeting, checked_volumes
 from ._rental_job import RentalJob, checked_id, folded
 
 if TYPE_CHECKING:
@@ -314,5 +314,5 @@ def _cell(value: Any) -> Any:
 def _shown(text: str) -> str:
     """Make a foreign text one short line, without telephone numbers."""
     line = "".join(c if c.isprintable() else " " for c in text)
-    line = LONG_NUMBER.sub("[number]", line)
+    line = PHONE_NUMBER.sub("[number]", line)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

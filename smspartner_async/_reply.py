@@ -18,6 +18,8 @@ from functools import lru_cache
 from html.entities import codepoint2name
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
+from ._models import PHONE_NUMBER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -36,9 +38,6 @@ _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,24}(\.[0-9]{1,24})?")
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _COMPRESSED: Final = ("gzip", "x-gzip", "deflate")
 _EITHER_HEADER: Final = 32 + zlib.MAX_WBITS  # lets zlib find out whether it is gzip or deflate
-# Eight digits and more, with the usual marks between them; the range is that of dashes. Without
-# backtracking, which would take 150 times the memory of a text of digits.
-_PHONE_NUMBER: Final = re.compile(r"\+?\d(?:[\s.\-\u2010-\u2015()/_]{0,3}+\d){7,}+")
 
 
 class Reply(NamedTuple):
@@ -188,7 +187,7 @@ def clean(text: str, secret: str) -> str:
     # What has no width goes before anything is searched for: it could hide the rest.
     seen = (" " if c.isspace() else c if c.isprintable() else "" for c in text)
     line = " ".join("".join(seen).split())
-    line = _PHONE_NUMBER.sub("[number]", _any_spelling(secret).sub("[API key]", line))
+    line = PHONE_NUMBER.sub("[number]", _any_spelling(secret).sub("[API key]", line))
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
