@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
-import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -277,20 +275,6 @@ async def test_the_manuals_price_sample_comes_out_of_the_client(canned: aiorespo
         quote = await client.price(TARGETING)
     assert quote.cost is not None
     assert (quote.total_volume, quote.cost.total) == (20, Decimal("2.52"))
-
-
-def test_the_core_imports_nothing_of_the_extras() -> None:
-    """`import smspartner_async` loads neither typer nor rich nor the sandbox."""
-    script = (
-        "import sys, smspartner_async as package;"
-        "extras = {'typer', 'rich', 'dbos', 'pytest', 'smspartner_async.sandbox',"
-        " 'smspartner_async.cli'};"
-        "print(sorted(extras & set(sys.modules)))"
-    )
-    ran = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.strip() == "[]"
 
 
 def test_all_that_is_public_is_documented() -> None:
