@@ -137,7 +137,7 @@ class PartFile:
         finally:
             self._close()
         self.path = self.final
-        _fsync_folder(self.final)
+        fsync_folder(self.final)
         for name in needless:
             with suppress(OSError):
                 name.unlink()
@@ -168,7 +168,7 @@ class PartFile:
     def _take(self) -> bool:
         """Lock what is at `.part`; whether it is empty, and ours. Else try again."""
         try:
-            _lock(self._fd)
+            lock(self._fd)
         except BlockingIOError:
             raise FileExistsError(
                 f"Another download is writing {self.path} right now; wait for it to end."
@@ -246,7 +246,7 @@ class PartFile:
             return False
 
 
-def _lock(fd: int) -> None:
+def lock(fd: int) -> None:
     """Lock an open file until it is closed, or raise `BlockingIOError`."""
     if sys.platform == "win32":
         os.lseek(fd, 2**31 - 2, os.SEEK_SET)  # far behind the data, which stays readable
@@ -259,7 +259,7 @@ def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _fsync_folder(path: Path) -> None:
+def fsync_folder(path: Path) -> None:
     """Make a new name in a folder survive a power cut, where the system can."""
     if sys.platform == "win32":
         return

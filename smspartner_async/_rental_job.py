@@ -18,7 +18,7 @@ from ._errors import SMSPartnerError
 from ._models import Targeting, checked_volumes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from ._models import ContactFile, Quote, Rental, RentalStatus
@@ -186,16 +186,17 @@ def checked_jobs(jobs: Iterable[RentalJob]) -> tuple[RentalJob, ...]:
     taken = tuple(jobs)
     ids = Counter(job.id for job in taken)
     if twice := [id for id, times in ids.items() if times > 1]:  # noqa: A001 - what it is
-        raise ValueError(f"Several jobs have the same id: {_some(twice)}.")
+        raise ValueError(f"Several jobs have the same id: {some(twice)}.")
     paths = Counter(folded(os.path.normpath(job.path)) for job in taken)
     if twice := [path for path, times in paths.items() if times > 1]:
         raise ValueError(
-            f"Several jobs have the same file, where upper and lower case are one: {_some(twice)}."
+            f"Several jobs have the same file, where upper and lower case are one: {some(twice)}."
         )
     return taken
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """List the first of some names."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(map(repr, names[:_LISTED])) + more
 

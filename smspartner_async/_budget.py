@@ -1,0 +1,78 @@
+"""The account's requests a minute, kept by all workers of a store together.
+
+Permits are moments, reserved in blocks in one row of the database: each is for one worker alone,
+and is worth nothing once it has passed, so that a worker that was frozen cannot catch up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from ._retry import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from ._client import SMSPartnerClient
+
+_LATE: Final = 0.5  # seconds after which a permit is not used any more
+
+
+@define
+class Budget:
+    """Hands out permits, to urgent requests first.
+
+    `reserve` takes how many are wanted and gives moments (loop time), in their order.
+    """
+
+    _reserve: Callable[[int], Awaitable[list[float]]]
+    _queue: list[tuple[bool, int, asyncio.Future[None]]] = field(factory=list, init=False)
+    _numbers: itertools.count[int] = field(factory=itertools.count, init=False)
+    _clerk: asyncio.Task[None] | None = field(default=None, init=False)
+
+    async def take(self, *, urgent: bool) -> None:
+        """Wait for a permit for one request."""
+        turn = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._queue, (not urgent, next(self._numbers), turn))
+        if self._clerk is None or self._clerk.done():
+            self._clerk = asyncio.create_task(self._hand_out())
+        await turn
+
+    async def _hand_out(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            for moment in await self._reserve(len(self._queue)):
+                await asyncio.sleep(moment - loop.time())
+                while self._queue and loop.time() < moment + _LATE:
+                    turn = heapq.heappop(self._queue)[-1]
+                    if not turn.done():  # not cancelled
+                        turn.set_result(None)
+                        break
+
+
+@define
+class _SharedGate(Gate):
+    """The gate of a client that is one of several with one budget."""
+
+    budget: Budget = field(kw_only=True)
+
+    async def enter(self, operation: str, *, urgent: bool = False, **how: Any) -> None:
+        await super().enter(operation, urgent=urgent, **how)
+        await self.budget.take(urgent=urgent)
+
+
+@contextmanager
+def shared(client: SMSPartnerClient, budget: Budget) -> Iterator[None]:
+    """Let all requests of a client wait for a permit, too."""
+    own = client._gate  # noqa: SLF001 - every request passes it
+    client._gate = _SharedGate(own._interval, budget=budget)  # noqa: SLF001 - as above
+    try:
+        yield
+    finally:
+        client._gate = own  # noqa: SLF001 - as above

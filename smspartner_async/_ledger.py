@@ -1,0 +1,288 @@
+"""The tables of a store: a row for each job, one for each worker, one for the request budget.
+
+All that must be true at once is one transaction here. Times are microseconds of the database's own
+clock. Knows SQL, and neither the vendor nor DBOS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from attrs import define, field
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from ._records import JobState, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+_log = logging.getLogger(__package__)
+
+SECOND: Final = 1_000_000
+_LOCK: Final = 7_662_378  # any number: it stands for this package in Postgres
+_CHUNK: Final = 500
+_TABLES: Final = sa.MetaData()
+
+JOBS: Final = sa.Table(
+    "smspartner_jobs",
+    _TABLES,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("worker", sa.Text),
+    sa.Column("token", sa.Text),
+    sa.Column("price", sa.Text),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("changed", sa.BigInteger, nullable=False, index=True),
+    sa.Index("smspartner_jobs_by_state", "state", "number"),
+)
+_WORKERS: Final = sa.Table(
+    "smspartner_workers",
+    _TABLES,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("seen", sa.BigInteger, nullable=False),
+)
+_BUDGET: Final = sa.Table(
+    "smspartner_budget",
+    _TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("free_at", sa.BigInteger, nullable=False),
+)
+_UNDER_WAY: Final = (JobState.RENTING.value, JobState.WAITING.value)
+_CLOCKS: Final[Mapping[str, sa.ColumnElement[int]]] = {
+    "sqlite": sa.literal_column("CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"),
+    "postgresql": sa.literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1e6 AS BIGINT)"),
+}
+
+
+@define(eq=False)
+class Ledger:
+    """One database, used by one thread of this process at a time."""
+
+    url: sa.URL
+    patient: bool = False  # a worker outlives a restart of its database
+    _engine: sa.Engine = field(init=False)
+    _thread: ThreadPoolExecutor = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        more: dict[str, Any] = {"connect_args": {"timeout": 30}} if self.is_file else {}
+        self._engine = sa.create_engine(
+            self.url,
+            isolation_level="AUTOCOMMIT",  # transactions begin and end below, in plain sight
+            pool_size=1,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            **more,
+        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="smspartner-store")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is SQLite."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def now(self) -> sa.ColumnElement[int]:
+        """The time, by the database's clock."""
+        return _CLOCKS[self.url.get_backend_name()]
+
+    async def __call__(
+        self,
+        work: Callable[Concatenate[Ledger, sa.Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """Do one piece of work in one transaction, alone among all writers.
+
+        Raises:
+            StoreError: the database cannot be reached, or does not do it.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.run_in_executor(
+                    self._thread, lambda: self._transaction(work, *args, **kwargs)
+                )
+            except DBAPIError as error:
+                if not (self.patient and isinstance(error, OperationalError | InterfaceError)):
+                    raise StoreError(f"{self.url!r} cannot be used: {error.orig}") from error
+                _log.warning("the store is away, and is asked again: %s", error.orig)
+            await asyncio.sleep(1)
+
+    def _transaction(
+        self,
+        work: Callable[Concatenate[Ledger, sa.Connection, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.is_file else "BEGIN")
+            try:
+                if not self.is_file:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                done = work(self, connection, *args, **kwargs)
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                with suppress(DBAPIError):
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+            return done
+
+    async def rows(self, *where: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
+        """Read jobs, in the order of their submission, without disturbing anybody.
+
+        Raises:
+            StoreError: the database cannot be reached.
+        """
+
+        def read() -> Sequence[sa.Row[Any]]:
+            with self._engine.connect() as connection:
+                query = sa.select(JOBS, self.now.label("now")).where(*where)
+                return connection.execute(query.order_by(JOBS.c.number)).all()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, read)
+        except DBAPIError as error:
+            raise StoreError(f"{self.url!r} cannot be used: {error.orig}") from error
+
+    def close(self) -> None:
+        """Let go of the database, when what is under way has ended."""
+        self._thread.shutdown()
+        self._engine.dispose()
+
+    # What follows is work: pass it to a call, as in `await ledger(Ledger.submit, jobs)`.
+
+    def create(self, connection: sa.Connection) -> None:
+        """Make the tables where they are missing."""
+        _TABLES.create_all(connection)
+
+    def submit(
+        self, connection: sa.Connection, contents: Mapping[str, str]
+    ) -> tuple[int, list[str]]:
+        """Add the jobs that are not there. Tell how many, and those there with other content.
+
+        With any of the latter, nothing is added.
+        """
+        ids, known = list(contents), dict[str, str]()
+        for start in range(0, len(ids), _CHUNK):
+            chunk = JOBS.c.id.in_(ids[start : start + _CHUNK])
+            found = connection.execute(sa.select(JOBS.c.id, JOBS.c.content).where(chunk))
+            known.update((row.id, row.content) for row in found)
+        different = [id for id in ids if known.get(id, contents[id]) != contents[id]]  # noqa: A001
+        new = [
+            {"id": id, "content": content, "state": JobState.QUEUED.value, "run": 1, "facts": "{}"}
+            for id, content in contents.items()  # noqa: A001
+            if id not in known
+        ]
+        if different or not new:
+            return 0, different
+        connection.execute(sa.insert(JOBS).values(changed=self.now), new)
+        return len(new), []
+
+    def feed(self, connection: sa.Connection, me: str, concurrency: int) -> list[sa.Row[Any]]:
+        """Take queued jobs for one worker: its fair share of those that may be renting at once."""
+        renting = sa.select(JOBS.c.worker).where(JOBS.c.state == JobState.RENTING.value)
+        holders = connection.execute(renting).scalars().all()
+        workers = connection.execute(sa.select(sa.func.count()).select_from(_WORKERS)).scalar_one()
+        share = -(-concurrency // max(workers, 1))
+        room = min(share - holders.count(me), concurrency - len(holders))
+        if room <= 0:
+            return []
+        queued = sa.select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED.value)
+        taken = sa.update(JOBS).where(
+            JOBS.c.number.in_(queued.order_by(JOBS.c.number).limit(room).scalar_subquery())
+        )
+        taken = taken.values(state=JobState.RENTING.value, worker=me, changed=self.now)
+        return list(connection.execute(taken.returning(*JOBS.c)))
+
+    def note(self, connection: sa.Connection, notes: Iterable[Mapping[str, Any]]) -> list[bool]:
+        """Write down how far jobs are; tell of each whether it was there, in this run.
+
+        A token is kept whatever the state is: also one that came too late.
+        """
+        kept = []
+        for note in notes:
+            values = {name: note[name] for name in ("token", "price", "facts") if note.get(name)}
+            here = JOBS.c.state.in_(_UNDER_WAY)
+            update = (
+                sa.update(JOBS)
+                .where(JOBS.c.id == note["id"], JOBS.c.run == note["run"])
+                .values(
+                    state=sa.case((here, note["state"]), else_=JOBS.c.state),
+                    worker=sa.case((here, note["worker"]), else_=JOBS.c.worker),
+                    changed=self.now,
+                    **values,
+                )
+            )
+            kept.append(connection.execute(update).rowcount == 1)
+        return kept
+
+    def again(
+        self,
+        connection: sa.Connection,
+        job_id: str,
+        states: Sequence[JobState],
+        values: Mapping[str, Any],
+    ) -> bool:
+        """Queue a job again, or give it up, if it is in one of some states; whether it was."""
+        all_values = {"state": JobState.QUEUED.value, "run": JOBS.c.run + 1, **values}
+        update = sa.update(JOBS).where(
+            JOBS.c.id == job_id, JOBS.c.state.in_([state.value for state in states])
+        )
+        return connection.execute(update.values(changed=self.now, **all_values)).rowcount == 1
+
+    def beat(
+        self, connection: sa.Connection, me: str, seconds: float
+    ) -> tuple[bool, dict[str, int]]:
+        """Show that a worker lives. Tell whether it was known, and who has not been seen."""
+        seen = sa.update(_WORKERS).where(_WORKERS.c.id == me).values(seen=self.now)
+        known = connection.execute(seen).rowcount == 1
+        if not known:
+            connection.execute(sa.insert(_WORKERS).values(id=me, seen=self.now))
+        silent = sa.select(_WORKERS.c.id, _WORKERS.c.seen)
+        silent = silent.where(_WORKERS.c.seen < self.now - int(seconds * SECOND))
+        return known, {row.id: row.seen for row in connection.execute(silent)}
+
+    def leave(self, connection: sa.Connection, me: str) -> None:
+        """Say that a worker has ended, so that others take over at once."""
+        connection.execute(sa.update(_WORKERS).where(_WORKERS.c.id == me).values(seen=0))
+
+    def inherit(
+        self, connection: sa.Connection, me: str, dead: str, seen: int
+    ) -> list[sa.Row[Any]] | None:
+        """Take the jobs that a dead worker had taken and not yet paid; `None`: another one has."""
+        mine = sa.update(_WORKERS).where(_WORKERS.c.id == dead, _WORKERS.c.seen == seen)
+        if dead != me and connection.execute(mine.values(seen=self.now)).rowcount == 0:
+            return None
+        renting = sa.update(JOBS).where(
+            JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == dead
+        )
+        return list(connection.execute(renting.values(worker=me).returning(*JOBS.c)))
+
+    def bury(self, connection: sa.Connection, dead: str) -> None:
+        """Forget a dead worker, whose jobs are all taken over."""
+        connection.execute(sa.delete(_WORKERS).where(_WORKERS.c.id == dead))
+
+    def reserve(
+        self, connection: sa.Connection, wanted: int, per_minute: float
+    ) -> tuple[int, int, int]:
+        """Reserve permits for requests. Tell how many, the moment of the first, and the time."""
+        distance = int(60 * SECOND / per_minute)
+        count = max(1, min(wanted, SECOND // distance))
+        now: int = connection.execute(sa.select(self.now)).scalar_one()
+        free_at = connection.execute(sa.select(_BUDGET.c.free_at)).scalar()
+        if free_at is None:
+            connection.execute(sa.insert(_BUDGET).values(id=1, free_at=now))
+        first = max(now, free_at or now)
+        connection.execute(sa.update(_BUDGET).values(free_at=first + count * distance))
+        return count, first, now

@@ -1,0 +1,386 @@
+"""A rental as a DBOS workflow: price, claim, rent, wait, download.
+
+The names, order and results of these steps stand in databases, and are read by other versions of
+this package while jobs are under way. They never change: another way through is another workflow
+with another name, beside this one, and `VERSION` stays what it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import secrets
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
+
+from attrs import asdict, define, field
+from dbos import DBOS
+
+from ._errors import (
+    AlreadyDownloadedError,
+    DownloadInterruptedError,
+    FileNotReadyError,
+    RentOutcomeUnknownError,
+    ResponseError,
+    SMSPartnerError,
+    TransportError,
+)
+from ._models import ContactFile, RentalState
+from ._records import JobState, read
+from ._retry import is_passing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from pathlib import Path
+
+    from ._client import SMSPartnerClient
+    from ._journal import Journal
+    from ._models import Rental
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+_log = logging.getLogger(__package__)
+
+VERSION: Final = "smspartner-1"
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+_BALANCE_FOR: Final = 60.0  # seconds for which a known balance will do
+
+
+class Job(TypedDict):
+    """A job as its workflow gets it."""
+
+    id: str
+    run: int
+    content: str
+    token: str | None
+    price: str | None
+
+
+class Claim(TypedDict):
+    """Who is about to rent. Recorded before the request is sent."""
+
+    nonce: str
+    worker: str
+    journal: str
+    claimed_at: str
+    balance_before: str | None
+    balance_before_at: str | None
+
+
+class Paid(TypedDict):
+    """A rental, paid."""
+
+    token: str
+    price: str | None
+
+
+class StepFailedError(SMSPartnerError):
+    """Why a step failed, as the database keeps it: in plain JSON, for every version to read."""
+
+    def __init__(self, state: JobState, *, again: bool = False, **facts: Any) -> None:
+        super().__init__(facts["error"])
+        self.state = state.value
+        self.again = again  # nothing was rented, and it may go well a little later
+        self.facts = facts
+
+
+@define(eq=False, kw_only=True)
+class Desk(ABC):
+    """What the steps in this process work with. A worker is one."""
+
+    client: SMSPartnerClient
+    journal: Journal = field(init=False)
+    draining: bool = field(default=False, init=False)
+    executions: dict[asyncio.Task[Any], str] = field(factory=dict, init=False)
+    idle: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    _balance: tuple[str, str, float] | None = field(default=None, init=False)
+    _asking: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+
+    @abstractmethod
+    async def note(
+        self,
+        job: Job,
+        *,
+        state: JobState,
+        token: str | None = None,
+        price: str | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """Write down how far a job is; it is in the database at the return."""
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Mark what may be broken off at any time, because another worker can do it again."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - told to the type checker
+        if self.draining:
+            raise asyncio.CancelledError
+        self.idle.add(task)
+        try:
+            yield
+        finally:
+            self.idle.discard(task)
+
+    async def patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Try what costs nothing until it succeeds, or fails with what does not pass."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await attempt()
+            except (SMSPartnerError, BlockingIOError) as error:
+                if not _passes(error):
+                    raise
+                _log.info("%s It is tried again in %.0f s.", error, pause)
+            with self.interruptible():
+                await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def balance(self, *, at_most: float = _BALANCE_FOR) -> tuple[str | None, str | None]:
+        """Tell the account's balance and when it was, or nothing where it cannot be had."""
+        loop = asyncio.get_running_loop()
+        async with self._asking:
+            if self._balance is None or loop.time() - self._balance[2] >= at_most:
+                try:
+                    balance = (await self.client.credits()).balance
+                except SMSPartnerError:
+                    return None, None
+                self._balance = str(balance), _now(), loop.time()
+            return self._balance[:2]
+
+
+_desk: Desk | None = None
+
+
+def open_desk(desk: Desk | None) -> None:
+    """Let the steps in this process work there; `None` lets them wait for another one."""
+    global _desk  # noqa: PLW0603 - DBOS calls functions, and runs once in a process
+    _desk = desk
+
+
+async def _at_desk() -> Desk:
+    # An application's DBOS may recover jobs before there is a worker.
+    while _desk is None:  # noqa: ASYNC110 - an event would belong to one loop
+        await asyncio.sleep(0.1)
+    return _desk
+
+
+def workflow_id(job: Job) -> str:
+    """Tell the id of the workflow of one run of a job."""
+    return f"smspartner:{job['id']}:{job['run']}"
+
+
+def accounted_for(
+    business: Callable[[Job], Awaitable[dict[str, Any]]],
+) -> Callable[[Job], Coroutine[Any, Any, None]]:
+    """Write down how a job ended; begin anew where nothing was rented and it may go well now."""
+
+    @wraps(business)
+    async def run(job: Job) -> None:
+        desk = await _at_desk()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - told to the type checker
+        desk.executions[task] = workflow_id(job)
+        try:
+            state, facts = await _end_of(desk, job, business)
+            await desk.note(job, state=state, facts=facts)
+        finally:
+            del desk.executions[task]
+
+    return run
+
+
+async def _end_of(
+    desk: Desk, job: Job, business: Callable[[Job], Awaitable[dict[str, Any]]]
+) -> tuple[JobState, dict[str, Any]]:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return JobState.DONE, {"file": await business(job)}
+        except StepFailedError as failure:
+            if not failure.again:
+                return JobState(failure.state), failure.facts
+        except Exception as error:  # noqa: BLE001 - it is in the log and in the job's record
+            # A defect, or a full disk. It may have come after the vendor's answer.
+            _log.exception("job %r needs attention", job["id"])
+            what = f"Something unexpected happened ({type(error).__name__}); see the worker's log."
+            return JobState.NEEDS_ATTENTION, {"error": what}
+        with desk.interruptible():
+            await DBOS.sleep_async(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _step(
+    name: str,
+) -> Callable[
+    [Callable[Concatenate[Desk, _P], Awaitable[_T]]], Callable[_P, Coroutine[Any, Any, _T]]
+]:
+    """Make a step of DBOS that works at the desk of this process, and fails in plain JSON."""
+
+    def decorate(
+        work: Callable[Concatenate[Desk, _P], Awaitable[_T]],
+    ) -> Callable[_P, Coroutine[Any, Any, _T]]:
+        @DBOS.step(name=f"smspartner.{name}")
+        @wraps(work)
+        async def step(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            try:
+                return await work(await _at_desk(), *args, **kwargs)
+            except StepFailedError:
+                raise
+            except (SMSPartnerError, OSError) as error:
+                again = is_passing(error)
+                raise StepFailedError(JobState.FAILED, error=str(error), again=again) from error
+
+        return step
+
+    return decorate
+
+
+@DBOS.workflow(name="smspartner.rental", max_recovery_attempts=None)
+@accounted_for
+async def rental(job: Job) -> dict[str, Any]:
+    """Rent what a job asks for, and bring its file."""
+    total = await price(job)
+    claimed = await claim(job, nonce := secrets.token_hex(8))  # of this execution, and no other
+    paid = await rent(job, total, claimed, fresh=claimed["nonce"] == nonce)
+    await wait(paid)
+    return await download(job, paid)
+
+
+@_step("price")
+async def price(desk: Desk, job: Job) -> str | None:
+    """See that the file can be written, and what it costs, before any money is spent."""
+    if job["token"] is not None:
+        return job["price"]
+    wanted = read(job["id"], job["content"])
+    wanted.check_destination()
+    with desk.interruptible():
+        quote = await desk.client.price(wanted.targeting, wanted.volumes)
+    wanted.check_price(quote)
+    return _text(quote.cost and quote.cost.total)
+
+
+@_step("claim")
+async def claim(desk: Desk, job: Job, nonce: str) -> Claim:
+    """Record who is going to rent: whoever finds another nonce here than its own may not."""
+    with desk.interruptible():
+        balance, balance_at = await desk.balance() if job["token"] is None else (None, None)
+    return {
+        "nonce": nonce,
+        "worker": desk.journal.worker_id,
+        "journal": str(desk.journal.path),
+        "claimed_at": _now(),
+        "balance_before": balance,
+        "balance_before_at": balance_at,
+    }
+
+
+@_step("rent")
+async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh: bool) -> Paid:
+    """Pay, if the claim is this execution's own; else find the token that its maker has left."""
+    nonce = claimed["nonce"]
+    token = job["token"] or (None if fresh else desk.journal.token(nonce))
+    paid: Paid | None = None if token is None else {"token": token, "price": total}
+    try:
+        if paid is None:
+            paid = await _pay(desk, job, total, nonce) if fresh else _lost(job, claimed)
+    except RentOutcomeUnknownError as error:
+        balance, balance_at = await desk.balance(at_most=0)
+        attention = {
+            **claimed,
+            "price": total,
+            "balance_now": balance,
+            "balance_now_at": balance_at,
+            "journal_lines": desk.journal.lines(nonce),
+        }
+        what = str(error)
+        raise StepFailedError(JobState.NEEDS_ATTENTION, error=what, attention=attention) from error
+    await desk.note(job, state=JobState.WAITING, **paid)
+    return paid
+
+
+async def _pay(desk: Desk, job: Job, total: str | None, nonce: str) -> Paid:
+    write = partial(desk.journal.write, job=job["id"], run=job["run"], nonce=nonce)
+
+    async def keep(rental: Rental) -> None:
+        await write(token=rental.token)
+
+    wanted = read(job["id"], job["content"])
+    await write(sending=job["content"])  # if it fails, nothing is sent
+    rental = await desk.client.rent(wanted.targeting, wanted.volumes, on_rented=keep)
+    told = _text(rental.cost and rental.cost.total)
+    return {"token": rental.token, "price": told or total}
+
+
+def _lost(job: Job, claimed: Claim) -> Paid:
+    wanted = read(job["id"], job["content"])
+    cause = TransportError(
+        f"Worker {claimed['worker']} ended, or lost the job, while it rented. The journals at "
+        "hand tell of no answer.",
+        maybe_sent=True,
+    )
+    raise RentOutcomeUnknownError(
+        targeting=wanted.targeting,
+        volumes=wanted.volumes,
+        sent_at=datetime.fromisoformat(claimed["claimed_at"]),
+        cause=cause,
+    )
+
+
+@_step("wait")
+async def wait(desk: Desk, paid: Paid) -> None:
+    """Wait for the file, for as long as it takes."""
+
+    async def ready() -> None:
+        with desk.interruptible():
+            try:
+                await desk.client.wait_until_ready(paid["token"], timeout=None)
+            except AlreadyDownloadedError:
+                _log.info("rental %s was served before; its file may be here", paid["token"])
+
+    await desk.patiently(ready)
+
+
+@_step("download")
+async def download(desk: Desk, job: Job, paid: Paid) -> dict[str, Any]:
+    """Bring the file. Done again, it takes what is on the disk: nothing was there at the price."""
+    path = read(job["id"], job["content"]).path
+
+    async def fetch() -> ContactFile:
+        try:
+            return await desk.client.download(paid["token"], path)
+        except FileExistsError as error:
+            if not await asyncio.to_thread(os.path.lexists, path):
+                raise BlockingIOError(str(error)) from error  # being written at this moment
+            status = await desk.client.status(paid["token"])
+            if status.state is not RentalState.DOWNLOADED:
+                raise  # it is not ours
+            return await asyncio.to_thread(_measured, path)
+
+    file = await desk.patiently(fetch)
+    return {**asdict(file), "path": str(file.path)}
+
+
+def _measured(path: Path) -> ContactFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return ContactFile(path=path, size=file.tell(), sha256=digest, verified=False)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether what was paid for may still be had a little later."""
+    kinds = (ResponseError, FileNotReadyError, DownloadInterruptedError, BlockingIOError)
+    return is_passing(error) or isinstance(error, kinds)
+
+
+def _text(money: object) -> str | None:
+    return None if money is None else str(money)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,264 @@
+"""A worker: takes jobs out of a store, runs their workflows, and takes over those of the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+from dbos import DBOS, SetWorkflowID
+
+from ._budget import Budget, shared
+from ._errors import AccessDeniedError, AuthenticationError, ConfigurationError, SMSPartnerError
+from ._journal import Journal
+from ._ledger import JOBS, SECOND, Ledger
+from ._records import JobState
+from ._rental import VERSION, Desk, Job, open_desk, rental, workflow_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+
+_log = logging.getLogger(__package__)
+
+_NAME: Final = "smspartner"  # of DBOS's application: all workers of a store are one
+_THREADS: Final = 32  # for DBOS's own short errands to the database
+_CHUNK: Final = 1000
+_DRAINING: Final = 0.2  # seconds between two looks at what is still under way
+_IDLE: Final = 1.0  # seconds between two looks at an empty queue
+
+
+@define(eq=False, kw_only=True)
+class Workplace(Desk):
+    """Where the jobs of a store are worked on, for as long as its `async with` block runs."""
+
+    ledger: Ledger
+    folder: Path
+    worker_id: str | None
+    concurrency: int
+    max_requests_per_minute: float | None
+    take_over_after: float
+    dbos: DBOS | None
+    _cleanup: ExitStack = field(factory=ExitStack, init=False)
+    _launched: bool = field(default=False, init=False)
+    _feeder: asyncio.Task[None] | None = field(default=None, init=False)
+    _beater: asyncio.Task[None] | None = field(default=None, init=False)
+    _freed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _notes: list[tuple[dict[str, Any], asyncio.Future[bool]]] = field(factory=list, init=False)
+    _writer: asyncio.Task[None] | None = field(default=None, init=False)
+    _silent: dict[str, int] = field(factory=dict, init=False)
+    _searched: dict[str, int] = field(factory=dict, init=False)
+
+    @property
+    def id(self) -> str:
+        """The worker's id."""
+        return self.journal.worker_id
+
+    async def __aenter__(self) -> Journal:
+        if self.dbos is not None:
+            self.worker_id = DBOS.executor_id
+            if self.worker_id == "local":
+                raise ConfigurationError(
+                    "Configure DBOS with an executor_id of its own for each process. 'local', its "
+                    "default, is the same for all, and two processes would do one job."
+                )
+        self.journal = await asyncio.to_thread(Journal.open, self.folder, self.worker_id)
+        try:
+            await self._begin()
+        except BaseException:
+            await self._end()
+            raise
+        return self.journal
+
+    async def __aexit__(self, *_: object) -> None:
+        self.draining = True
+        try:
+            await _cancelled(self._feeder)
+            while self.executions:
+                for task in self.idle:
+                    task.cancel()
+                await asyncio.wait(set(self.executions), timeout=_DRAINING)
+        finally:
+            await self._end()
+
+    async def _begin(self) -> None:
+        if self.max_requests_per_minute is not None:
+            self._cleanup.enter_context(shared(self.client, Budget(self._reserve)))
+        try:
+            await self.client.credits()
+        except (AuthenticationError, AccessDeniedError):
+            raise  # it would fail every job that it takes
+        except SMSPartnerError as error:
+            _log.warning("the vendor cannot be reached now: %s", error)
+        await self.ledger(Ledger.beat, self.id, self.take_over_after)
+        open_desk(self)
+        if self.dbos is None:
+            self._launch()
+        else:
+            await self._resume(self.id)
+        for row in await self.ledger(Ledger.inherit, self.id, self.id, 0) or ():
+            await self._start(row)
+        self._feeder = asyncio.create_task(self._feed())
+        self._beater = asyncio.create_task(self._beat())
+
+    def _launch(self) -> None:
+        logging.getLogger("dbos").addHandler(logging.NullHandler())  # it would print otherwise
+        DBOS(
+            config={
+                "name": _NAME,
+                "system_database_url": self.ledger.url.render_as_string(hide_password=False),
+                "application_version": VERSION,
+                "executor_id": self.id,
+                "max_executor_threads": _THREADS,
+            }
+        )
+        if self.id != DBOS.executor_id:
+            raise ConfigurationError("DBOS runs in this process already: pass it, as dbos=.")
+        self._launched = True
+        DBOS.launch()
+
+    async def _end(self) -> None:
+        open_desk(None)
+        await _cancelled(self._beater)
+        if self._launched:
+            await asyncio.to_thread(DBOS.destroy)
+            # DBOS leaves the loop with an executor that takes no more work.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        self._cleanup.close()
+        await self.ledger(Ledger.leave, self.id)
+        self.ledger.close()
+        self.journal.close()
+
+    async def note(
+        self,
+        job: Job,
+        *,
+        state: JobState,
+        token: str | None = None,
+        price: str | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """Write down how far a job is, in one transaction with what others write meanwhile."""
+        note = {"id": job["id"], "run": job["run"], "worker": self.id, "state": state.value}
+        note |= {"token": token, "price": price, "facts": facts and json.dumps(facts)}
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._notes.append((note, kept))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        if not await asyncio.shield(kept):
+            _log.error(
+                "job %r was settled otherwise meanwhile: run %s of it ended as %s, with token %s",
+                *(job["id"], job["run"], state.value, token),
+            )
+
+    async def _write(self) -> None:
+        while self._notes:
+            batch, self._notes = self._notes, []
+            try:
+                kept = await self.ledger(Ledger.note, [note for note, _ in batch])
+            except Exception as error:  # noqa: BLE001 - it is raised where it belongs
+                for _, future in batch:
+                    future.set_exception(error)
+            else:
+                for (_, future), was_kept in zip(batch, kept, strict=True):
+                    future.set_result(was_kept)
+            self._freed.set()
+
+    async def _feed(self) -> None:
+        while True:
+            self._freed.clear()
+            rows = await self.ledger(Ledger.feed, self.id, self.concurrency)
+            await asyncio.gather(*map(self._start, rows))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE):
+                    await self._freed.wait()
+
+    async def _start(self, row: sa.Row[Any]) -> None:
+        """Start the workflow of a job; where there is one already, nothing happens."""
+        job = Job(id=row.id, run=row.run, content=row.content, token=row.token, price=row.price)
+        with SetWorkflowID(workflow_id(job)):
+            await DBOS.start_workflow_async(rental, job)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.take_over_after / 4)
+            try:
+                known, silent = await self.ledger(Ledger.beat, self.id, self.take_over_after)
+                if not known:
+                    await self._let_go()
+                for worker, seen in silent.items():
+                    # Seen twice as silent, for after a pause of the database all look dead.
+                    if seen == 0 or self._silent.get(worker) == seen:
+                        await self._take_over(worker, seen)
+                self._silent = silent
+                await self._reconcile()
+            except Exception:  # noqa: BLE001 - without beats, others take this worker for dead
+                _log.exception("a look at the other workers failed; it is taken again")
+
+    async def _take_over(self, dead: str, seen: int) -> None:
+        rows = await self.ledger(Ledger.inherit, self.id, dead, seen)
+        if rows is None:
+            return
+        _log.warning("worker %s has ended; its jobs are taken over", dead)
+        await self._resume(dead)
+        for row in rows:
+            await self._start(row)
+        await self.ledger(Ledger.bury, dead)
+
+    async def _resume(self, worker: str) -> None:
+        here = set(self.executions.values())
+        ids = [id for id in await _pending(worker) if id not in here]  # noqa: A001 - what it is
+        for start in range(0, len(ids), _CHUNK):
+            await DBOS.resume_workflows_async(ids[start : start + _CHUNK])
+
+    async def _let_go(self) -> None:
+        """End what others have taken over, while this worker was thought dead."""
+        still_mine = await _pending(self.id)
+        for task in self.idle:
+            if self.executions.get(task) not in still_mine:
+                task.cancel()
+
+    async def _reconcile(self) -> None:
+        """Go on with jobs whose token has turned up after all."""
+        for row in await self.ledger.rows(JOBS.c.state == JobState.NEEDS_ATTENTION.value):
+            claim = json.loads(row.facts).get("attention", {})
+            token = row.token
+            if token is None and claim.get("worker") == self.id:
+                size = self.journal.path.stat().st_size
+                if self._searched.get(claim["nonce"]) != size:
+                    self._searched[claim["nonce"]] = size
+                    token = await asyncio.to_thread(self.journal.token, claim["nonce"])
+            if token is not None:
+                _log.warning("the token of job %r has turned up: %s", row.id, token)
+                known = {"token": token, "price": row.price or claim.get("price"), "facts": "{}"}
+                await self.ledger(Ledger.again, row.id, [JobState.NEEDS_ATTENTION], known)
+
+    async def _reserve(self, wanted: int) -> list[float]:
+        assert self.max_requests_per_minute is not None  # noqa: S101 - told to the type checker
+        count, first, now = await self.ledger(Ledger.reserve, wanted, self.max_requests_per_minute)
+        begin = asyncio.get_running_loop().time() + (first - now) / SECOND
+        return [begin + number * 60 / self.max_requests_per_minute for number in range(count)]
+
+
+async def _pending(worker: str) -> set[str]:
+    """List the workflows that DBOS has running in a worker, dead or alive."""
+    found = await DBOS.list_workflows_async(
+        status="PENDING",
+        executor_id=worker,
+        name="smspartner.rental",
+        load_input=False,
+        load_output=False,
+    )
+    return {workflow.workflow_id for workflow in found}
+
+
+async def _cancelled(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.wait((task,))

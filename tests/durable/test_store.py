@@ -1,0 +1,103 @@
+"""A store of jobs: submitting, reading, watching, resuming and resolving."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import evolve
+
+from smspartner_async import ConfigurationError, SMSPartnerClient
+from smspartner_async.durable import JobConflictError, JobState, Store, StoreError
+
+from .batches import jobs_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from smspartner_async.sandbox import Sandbox
+
+
+async def test_jobs_are_priced_rented_and_downloaded(
+    store: Store, client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A worker takes every job to its file; the record tells its token, price and file."""
+    jobs = jobs_of(5, tmp_path)
+    assert await store.submit(jobs) == 5
+    async with store.worker(client):
+        states = {record.id: record async for record in store.watch(interval=0.05)}
+    assert sorted(states) == [job.id for job in jobs]
+    for job in jobs:
+        record = await store.record(job.id)
+        assert record.state is JobState.DONE
+        assert record.job == job
+        assert record.price == Decimal("1.80")
+        assert record.file is not None
+        assert record.file.verified
+        assert record.file.sha256 == hashlib.sha256(job.path.read_bytes()).hexdigest()
+    assert {record.token for record in states.values()} == {r.token for r in sandbox.rentals}
+    assert sandbox.paid == Decimal("9.00")
+
+
+async def test_the_same_job_again_is_no_new_job(store: Store, tmp_path: Path) -> None:
+    """Submitting a known id with the same content changes nothing."""
+    assert await store.submit(jobs_of(3, tmp_path)) == 3
+    assert await store.submit(jobs_of(4, tmp_path)) == 1
+    assert len(await store.records()) == 4
+
+
+async def test_a_known_id_with_other_content_is_an_error(store: Store, tmp_path: Path) -> None:
+    """The error names the jobs, and nothing of the list is submitted."""
+    one, two = jobs_of(2, tmp_path)
+    await store.submit([one])
+    with pytest.raises(JobConflictError, match="job-1") as caught:
+        await store.submit([evolve(one, volumes={"06200": 21}), two])
+    assert caught.value.ids == ("job-1",)
+    assert [record.job for record in await store.records()] == [one]
+
+
+async def test_a_store_is_read_from_elsewhere_without_a_key(store: Store, tmp_path: Path) -> None:
+    """Another process reads the states with the URL alone."""
+    await store.submit(jobs_of(2, tmp_path))
+    async with Store(f"sqlite:///{tmp_path}/rentals.db") as other:
+        records = await other.records(JobState.QUEUED)
+    assert [record.id for record in records] == ["job-1", "job-2"]
+
+
+async def test_the_files_are_their_owners_alone(
+    store: Store, client: SMSPartnerClient, tmp_path: Path
+) -> None:
+    """Database, its write-ahead log and the journal can be read by nobody else."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with store.worker(client):
+        async for _ in store.watch(interval=0.05):
+            assert _readable_by_others(tmp_path) == []
+
+
+def _readable_by_others(folder: Path) -> list[Path]:
+    paths = [*folder.glob("rentals.db*"), *folder.glob("*.journal/*")]
+    assert len(paths) > 3
+    return [path for path in paths if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "rentals.db", "sqlite://", "sqlite:///:memory:", "mysql://x/y", "postgresql://x"]
+)
+def test_a_url_that_is_no_store_is_refused(url: str) -> None:
+    """What is neither a SQLite file nor a Postgres database is told at once."""
+    with pytest.raises(ConfigurationError, match="sqlite:///"):
+        Store(url)
+
+
+async def test_a_database_that_cannot_be_had_is_an_error_of_this_package(tmp_path: Path) -> None:
+    """A missing folder, or a server that is not there, is a StoreError without the password."""
+    with pytest.raises(StoreError, match="missing"):
+        async with Store(f"sqlite:///{tmp_path}/missing/rentals.db"):
+            pass
+    with pytest.raises(StoreError) as caught:
+        async with Store(f"postgresql://somebody:secret@/none?host={tmp_path}"):
+            pass
+    assert "secret" not in str(caught.value) + repr(caught.value.__cause__)
