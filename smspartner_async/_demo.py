@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ._client import SMSPartnerClient
-from ._display import money
+from ._display_results import money
 from ._models import Gender, Targeting
 from ._polling import PollingPolicy
 from .sandbox import Sandbox

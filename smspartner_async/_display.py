@@ -1,41 +1,35 @@
-"""What a person sees on a terminal: tables, live lines, money and counts; and JSON for programs.
+"""What a person sees on a terminal: results, live lines, questions and errors.
 
-Knows rich and the models; knows no command, no network, and no key. Everything that came from the
-vendor passes through `printable`, so that no reply can send escape sequences to a terminal.
+Knows rich and the models; knows no command, no network, and no key. How a result itself looks
+stands in `_display_results`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
 import sys
 import time
 from contextlib import contextmanager
-from decimal import Decimal
-from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-from rich.box import ROUNDED
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
+from ._display_results import elapsed_time, money, print_result, printable, state_name, to_json
 from ._errors import RentOutcomeUnknownError, TargetingError, WaitTimeoutError
-from ._models import Credits, Gender, Quote, Rental, RentalState, RentalStatus
+from ._models import RentalState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from ._models import AreaVolume, ContactFile, Cost, RentedTargeting
+    from ._display_results import Result
+    from ._models import Quote
     from ._polling import PollEvent
-
-    Result = Quote | Rental | RentalStatus | Credits | ContactFile
 
 # Redirected, even what belongs on stdout would end up on stderr.
 _LIVE: Final[dict[str, Any]] = {
@@ -43,9 +37,6 @@ _LIVE: Final[dict[str, Any]] = {
     "redirect_stdout": False,
     "redirect_stderr": False,
 }
-_LABEL_WIDTH: Final = 10
-_MOST_DIGITS: Final = 24
-_AREA_TYPES: Final = {"zipcode": "post code"}
 # What the client's messages tell a program to do, and what a person does in its place.
 _IN_A_SHELL: Final = {
     "Pass api_key, or set": "Set",
@@ -61,57 +52,6 @@ _IN_A_SHELL: Final = {
     "sub_interest": "--sub-interest",
     ", or set max_requests_per_minute on the client": "",
 }
-_PEOPLE: Final = {Gender.MIXED: "men and women", Gender.MALE: "men", Gender.FEMALE: "women"}
-
-
-def printable(text: str) -> str:
-    """Put everything on one line, and show what a terminal would obey instead of print."""
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-
-
-def money(amount: Decimal, currency: str | None = None) -> str:
-    """Write an amount with at least two decimals and all that it has: `1,234.50`, `0.905`."""
-    text = str(amount)
-    # A sane amount only: written out, Decimal("1E+999999") would fill the screen for minutes.
-    if amount.is_finite() and len(amount.as_tuple().digits) + abs(amount.adjusted()) < _MOST_DIGITS:
-        whole, _, decimals = f"{amount:,f}".partition(".")
-        text = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
-    return f"{text} {printable(currency)}" if currency else text
-
-
-def elapsed_time(seconds: float) -> str:
-    """Write a time as a clock does: `0:07`, `12:30`, `1:02:03`."""
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def state_name(state: RentalState) -> str:
-    """Write a state with the vendor's code: `1 generating`."""
-    return "unknown" if state is RentalState.UNKNOWN else f"{state.value} {state.name.lower()}"
-
-
-def to_json(result: Result) -> str:
-    """Write a result for programs: money as text, states by name, the vendor's payload left out."""
-    fields = attrs.asdict(
-        result, filter=lambda attribute, _: attribute.name != "raw", value_serializer=_plain
-    )
-    # ASCII: right in every locale, and harmless on a terminal.
-    return json.dumps(fields, indent=2, default=str)
-
-
-def _plain(_: object, __: object, value: Any) -> Any:
-    match value:
-        case IntEnum():
-            return value.name
-        case Enum():
-            return value.value
-        case Decimal():
-            return str(value)
-        case _:
-            return value
 
 
 class Display:
@@ -144,7 +84,7 @@ class Display:
             self._out.file.write(to_json(result) + "\n")
             self._out.file.flush()
         else:
-            _print_result(self._out, result)
+            print_result(self._out, result)
 
     def say(self, text: str) -> None:
         """Tell the story of a demonstration, on stdout."""
@@ -176,7 +116,7 @@ class Display:
 
         A Ctrl-C passes on as `KeyboardInterrupt`.
         """
-        _print_result(self._err, quote)
+        print_result(self._err, quote)
         total = quote.cost.total if quote.cost is not None else None
         question = (
             "The vendor gave no price. Rent all the same?"
@@ -287,114 +227,3 @@ def _explained(error: Exception) -> Iterator[str]:
 def _print_text(console: Console, text: Text) -> None:
     # A person reads lines broken between words; a program, and a log, one line.
     console.print(text, soft_wrap=not console.is_terminal)
-
-
-def _print_result(console: Console, result: Result) -> None:
-    areas: tuple[AreaVolume, ...] = ()
-    total = None
-    match result:
-        case Quote() | Rental():
-            facts, areas, total = _offer_facts(result), result.areas, result.total_volume
-        case RentalStatus():
-            facts = _status_facts(result)
-            areas = () if result.targeting is None else result.targeting.areas
-        case Credits():
-            facts = _credit_facts(result)
-        case _:
-            facts = _file_facts(result)
-    if areas:
-        console.print(_area_table(areas, total))
-    for label, value in facts:
-        style = "bold cyan" if label == "Token" else ""
-        text = Text.assemble((label.ljust(_LABEL_WIDTH), "bold"), (printable(value), style))
-        # Never broken by us: a token or a path must be there to copy.
-        console.print(text, soft_wrap=True)
-
-
-def _offer_facts(offer: Quote | Rental) -> Iterator[tuple[str, str]]:
-    if isinstance(offer, Rental):
-        yield "Token", offer.token
-    if offer.total_volume is not None and not offer.areas:
-        yield "Contacts", f"{offer.total_volume:,}"
-    yield from _price(offer.cost)
-    if isinstance(offer, Rental):
-        yield "Next", f"smspartner wait {shlex.quote(offer.token)}"
-
-
-def _price(cost: Cost | None) -> Iterator[tuple[str, str]]:
-    if cost is not None:
-        total = "not given" if cost.total is None else money(cost.total)
-        count = "" if cost.quantity is None else f" for {cost.quantity:,} contacts"
-        unit = "" if cost.unit is None else f" ({money(cost.unit)} each)"
-        yield "Price", f"{total}{count}{unit}"
-
-
-def _status_facts(status: RentalStatus) -> Iterator[tuple[str, str]]:
-    yield "Token", status.token
-    yield "State", state_name(status.state)
-    if status.message:
-        yield "Message", status.message
-    if status.targeting is not None and (people := ", ".join(_people(status.targeting))):
-        yield "For", people
-    if status.phone_numbers is not None:
-        yield "Numbers", f"{status.phone_numbers:,}"
-    yield from _price(status.cost)
-    token = shlex.quote(status.token)
-    if status.state is RentalState.READY:
-        yield "Next", f"smspartner download {token} contacts.csv"
-    elif not status.state.is_terminal:
-        yield "Next", f"smspartner wait {token}"
-
-
-def _people(targeting: RentedTargeting) -> Iterator[str]:
-    if targeting.gender is not None:
-        yield _PEOPLE[targeting.gender]
-    if targeting.min_age or targeting.max_age:
-        yield f"{targeting.min_age or '?'} to {targeting.max_age or '?'} years"
-    words = {
-        "interest": targeting.interest,
-        "sub-interest": targeting.sub_interest,
-        "category": targeting.category and targeting.category.value.upper(),
-        "departments": " ".join(targeting.departments),
-        "post codes": " ".join(targeting.zipcodes),
-    }
-    yield from (f"{word} {value}" for word, value in words.items() if value)
-
-
-def _credit_facts(account: Credits) -> Iterator[tuple[str, str]]:
-    yield "Balance", money(account.balance, account.currency)
-    counts = {
-        "SMS": account.sms,
-        "Eco SMS": account.sms_eco,
-        "Look-ups": account.hlr,
-        "To send": account.to_send,
-    }
-    yield from ((label, f"{count:,}") for label, count in counts.items() if count is not None)
-    if account.username:
-        yield "Account", account.username
-
-
-def _file_facts(file: ContactFile) -> Iterator[tuple[str, str]]:
-    yield "File", str(file.path)
-    yield "Size", f"{file.size:,} bytes"
-    yield "SHA-256", file.sha256
-    yield "Whole", "yes" if file.verified else "not proven: the server gave no length"
-
-
-def _area_table(areas: tuple[AreaVolume, ...], total: int | None) -> Table:
-    table = Table(box=ROUNDED, show_footer=total is not None, footer_style="bold")
-    table.add_column("Area", "Total", overflow="fold")
-    table.add_column("Type", overflow="fold")
-    table.add_column("Contacts", _count(total), justify="right")
-    wanted = any(area.desired_volume is not None for area in areas)
-    if wanted:
-        table.add_column("Wanted", justify="right")
-    for area in areas:
-        kind = _AREA_TYPES.get(area.type, area.type)
-        row = (printable(area.location), printable(kind), _count(area.volume))
-        table.add_row(*row, *([_count(area.desired_volume)] if wanted else []))
-    return table
-
-
-def _count(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"

@@ -34,6 +34,7 @@ from smspartner_async import (
     Targeting,
     WaitTimeoutError,
     _display,
+    _display_results,
 )
 from smspartner_async._checks import checked_token
 
@@ -57,12 +58,12 @@ from .shell import ESCAPE
 )
 def test_money(amount: str, text: str) -> None:
     """Money has two decimals at least, all that it has, and never fills the screen."""
-    assert _display.money(Decimal(amount)) == text
+    assert _display_results.money(Decimal(amount)) == text
 
 
 def test_money_with_a_currency() -> None:
     """A currency stands behind its amount."""
-    assert _display.money(Decimal("1.5"), "EUR") == "1.50 EUR"
+    assert _display_results.money(Decimal("1.5"), "EUR") == "1.50 EUR"
 
 
 def test_nothing_of_the_vendor_reaches_the_terminal_raw(
@@ -71,7 +72,7 @@ def test_nothing_of_the_vendor_reaches_the_terminal_raw(
     """Escape sequences, markup and line ends in a reply are shown, and not obeyed."""
     display, screen = terminal
     evil = f"{ESCAPE}]0;evil\x07[red]:smile:\nnew line\x9b2J"
-    results: tuple[_display.Result, ...] = (
+    results: tuple[_display_results.Result, ...] = (
         Credits(balance=Decimal(1), currency=evil, username=evil),
         Quote(operation=evil, areas=(AreaVolume(type=evil, location=evil, volume=1),)),
         Rental(token=evil),
