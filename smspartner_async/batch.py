@@ -5,7 +5,7 @@
             print(outcome.job.id, outcome.error or outcome.file)
 
 It knows the client's public methods and nothing below them. What it knows of a rental is lost with
-the process, save what `on_event` stores.
+the process, save what `on_event` stores; with the tokens stored, another run goes on (`paid`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from attrs import define, field
 from ._checks import cancel_requests
 from ._errors import RentOutcomeUnknownError
 from ._jobs import JobFileError, parse_jobs, read_jobs
+from ._models import Rental
 from ._rental_job import JobEvent, JobOutcome, JobSkippedError, JobStep, RentalJob, checked_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from ._client import SMSPartnerClient
-    from ._models import ContactFile, Rental
+    from ._models import ContactFile
     from ._polling import PollEvent
 
 __all__ = [
@@ -56,6 +57,7 @@ def run_batch(
     concurrency: int = 10,
     on_event: Callable[[JobEvent], Awaitable[object] | object] | None = None,
     stop_on_unknown: bool = True,
+    paid: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[JobOutcome, None]:
     """Price, rent, wait for and download every job; yield the outcome of each as it ends.
 
@@ -84,14 +86,21 @@ def run_batch(
         stop_on_unknown: whether a rent with an unknown outcome (`RentOutcomeUnknownError`) keeps
             all that are not yet sent from being sent. Their jobs end with a `JobSkippedError`; jobs
             that are rented go on to their files.
+        paid: tokens of rentals that an earlier run has paid for, by the ids of their jobs. These
+            jobs are neither priced nor rented: they are waited for and downloaded.
 
     Raises:
-        ValueError: two jobs with one id or one file, or a concurrency below 1. Nothing was sent.
+        ValueError: two jobs with one id or one file, a token without a job, or a concurrency below
+            1. Nothing was sent.
     """
     if type(concurrency) is not int or concurrency < 1:
         raise ValueError(f"concurrency must be a whole number from 1 on: {concurrency!r}")
+    taken = checked_jobs(jobs)
+    rentals = {id: Rental(token=token) for id, token in (paid or {}).items()}  # noqa: A001 - what it is
+    if strange := rentals.keys() - {job.id for job in taken}:
+        raise ValueError(f"paid names what is no job: {', '.join(map(repr, sorted(strange)))}.")
     slots = asyncio.Semaphore(concurrency)
-    return _Batch(client, checked_jobs(jobs), slots, on_event, stop_on_unknown).outcomes()
+    return _Batch(client, taken, rentals, slots, on_event, stop_on_unknown).outcomes()
 
 
 @define(eq=False)
@@ -122,6 +131,7 @@ class _Batch:
 
     _client: SMSPartnerClient
     _jobs: tuple[RentalJob, ...]
+    _paid: Mapping[str, Rental]
     _slots: asyncio.Semaphore
     _on_event: Callable[[JobEvent], Awaitable[object] | object] | None
     _stop_on_unknown: bool
@@ -149,7 +159,7 @@ class _Batch:
         """
         for job in self._jobs:
             await self._slots.acquire()  # for the job, which gives it back
-            run = _Run(job)
+            run = _Run(job, self._paid.get(job.id))
             task = asyncio.create_task(self._run(run), name=f"rental job {job.id}")
             self._runs[task] = run
             task.add_done_callback(self._ended.put_nowait)
@@ -168,15 +178,18 @@ class _Batch:
 
     async def _take_its_way(self, run: _Run) -> None:
         try:
-            run.job.check_destination()
-            self._check_not_stopped(run.job)
-            await self._price(run)
-            rental = await self._rent(run)
+            rental = run.rental or await self._buy(run)
         finally:
             self._slots.release()
         await self._wait(run, rental)
         async with self._slots:
             run.file = await self._client.download(rental, run.job.path)
+
+    async def _buy(self, run: _Run) -> Rental:
+        run.job.check_destination()
+        self._check_not_stopped(run.job)
+        await self._price(run)
+        return await self._rent(run)
 
     async def _price(self, run: _Run) -> None:
         quote = await self._client.price(run.job.targeting, run.job.volumes)

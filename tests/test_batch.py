@@ -144,6 +144,29 @@ async def test_jobs_that_collide_are_refused_before_anything_is_sent(
     assert not sandbox.requests
 
 
+async def test_what_is_paid_already_is_not_paid_again(
+    client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Jobs whose tokens an earlier run stored go on to their files, neither priced nor rented."""
+    one, two = jobs_of(2, tmp_path, volumes=VOLUMES)
+    rental = await client.rent(one.targeting, one.volumes)
+    diary = Diary()
+    paid = {one.id: rental.token}
+    outcomes = [end async for end in run_batch(client, (one, two), on_event=diary, paid=paid)]
+    assert all(outcome.file for outcome in outcomes)
+    assert {outcome.rental and outcome.rental.token for outcome in outcomes} >= {rental.token}
+    assert sandbox.requests["rent"] == 2
+    assert sandbox.requests["price"] == 1
+    assert {*diary.steps(1)} == {JobStep.STATE, JobStep.DOWNLOADED}
+
+
+async def test_a_token_without_a_job_is_refused(client: SMSPartnerClient, sandbox: Sandbox) -> None:
+    """A token stored for a job that is not among the jobs is an error before anything is sent."""
+    with pytest.raises(ValueError, match="paid names what is no job: '3'"):
+        run_batch(client, jobs_of(2), paid={"1": "token", "3": "token"})
+    assert not sandbox.requests
+
+
 @pytest.mark.parametrize("concurrency", [0, -1, 1.5, True, None])
 async def test_concurrency_is_a_whole_number(client: SMSPartnerClient, concurrency: Any) -> None:
     """Bad input: a concurrency that is none is told by the call itself."""
