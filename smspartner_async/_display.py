@@ -16,21 +16,42 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.spinner import Spinner
 from rich.text import Text
 
-from ._display_results import elapsed_time, money, print_result, printable, state_name, to_json
+from ._display_results import (
+    as_json,
+    elapsed_time,
+    money,
+    print_facts,
+    print_result,
+    printable,
+    state_name,
+    to_plain,
+)
 from ._errors import RentOutcomeUnknownError, TargetingError, WaitTimeoutError
+from ._jobs import JobFileError
 from ._models import RentalState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+
+    from rich.console import ConsoleRenderable, RichCast
 
     from ._display_results import Result
     from ._models import Quote
     from ._polling import PollEvent
 
+_LISTED: Final = 20  # problems of a file of jobs
 # Redirected, even what belongs on stdout would end up on stderr.
 _LIVE: Final[dict[str, Any]] = {
     "transient": True,
@@ -45,12 +66,15 @@ _IN_A_SHELL: Final = {
     "credits()": "`smspartner credits`",
     "rent()": "`smspartner rent`",
     "download()": "`smspartner download`",
+    "base_url": "--base-url",
+    ", or set max_requests_per_minute on the client": "",
+}
+# These are options of a command, and columns of a file of jobs.
+_OPTIONS: Final = {
     "max_total": "--max-total",
     "(volumes)": "(--volume)",
-    "base_url": "--base-url",
     "min_age": "--min-age",
     "sub_interest": "--sub-interest",
-    ", or set max_requests_per_minute on the client": "",
 }
 
 
@@ -63,7 +87,7 @@ class Display:
     """
 
     def __init__(self, *, as_json: bool = False, together: bool = False) -> None:
-        self._as_json = as_json
+        self.as_json: bool = as_json
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
         self._out = Console(**plain)
         self._err = self._out if together else Console(stderr=True, **plain)
@@ -80,9 +104,8 @@ class Display:
 
     def show(self, result: Result) -> None:
         """Write a result: the only thing of a command that goes to stdout."""
-        if self._as_json:
-            self._out.file.write(to_json(result) + "\n")
-            self._out.file.flush()
+        if self.as_json:
+            self.document(to_plain(result))
         else:
             print_result(self._out, result)
 
@@ -100,29 +123,47 @@ class Display:
         """Tell something beside the result, on stderr."""
         _print_text(self._err, Text(printable(text)))
 
+    def command(self, text: str) -> None:
+        """Tell on stderr what to type: never broken by us, so that it can be copied."""
+        self._err.print(Text(f"  {printable(text)}", "bold"), soft_wrap=True)
+
+    def facts(self, facts: Iterable[tuple[str, str]], *, beside: bool = False) -> None:
+        """Write facts with their labels, as results are written; or beside the result."""
+        print_facts(self._err if beside else self._out, facts)
+
+    def document(self, document: Mapping[str, Any]) -> None:
+        """Write one JSON document, for programs."""
+        self._out.file.write(as_json(document) + "\n")
+        self._out.file.flush()
+
     def error(self, error: Exception) -> None:
         """Tell what went wrong and what to do: one line, and one for each problem or next step."""
-        lines = list(_explained(error))
-        for call, command in _IN_A_SHELL.items():
-            word = rf"(?<![/\\]){re.escape(call)}(?![\w/\\]|\.\w)"  # no part of a path
-            lines = [re.sub(word, command, line) for line in lines]
-        first, *more = lines
-        _print_text(self._err, Text.assemble(("Error: ", "bold red"), printable(first)))
+        of_a_file = isinstance(error, JobFileError)
+        self._trouble("Error", error, _IN_A_SHELL if of_a_file else _IN_A_SHELL | _OPTIONS)
+
+    def job_failed(self, id: str, error: Exception) -> None:  # noqa: A002 - what it is
+        """Tell what went wrong with one job of many."""
+        self._trouble(id, error, _IN_A_SHELL)
+
+    def _trouble(self, what: str, error: Exception, words: Mapping[str, str]) -> None:
+        first, *more = (_reworded(line, words) for line in _explained(error))
+        label = (f"{printable(what)}: ", "bold red")
+        _print_text(self._err, Text.assemble(label, printable(first)))
         for line in (*more, *getattr(error, "__notes__", ())):
             self._err.print(Text(f"  {printable(line)}"), soft_wrap=True)  # to copy a token
 
     def confirm(self, quote: Quote) -> bool:
-        """Show a price and ask whether to pay it; anything but yes is no.
-
-        A Ctrl-C passes on as `KeyboardInterrupt`.
-        """
+        """Show a price and ask whether to pay it."""
         print_result(self._err, quote)
         total = quote.cost.total if quote.cost is not None else None
-        question = (
+        return self.ask(
             "The vendor gave no price. Rent all the same?"
             if total is None
             else f"Rent these contacts for {money(total)}?"
         )
+
+    def ask(self, question: str) -> bool:
+        """Ask, on stderr; anything but yes is no. A Ctrl-C passes on as `KeyboardInterrupt`."""
         self._err.print()
         try:
             answer = self._err.input(Text(f"{question} [y/N] ", "bold"))
@@ -138,11 +179,17 @@ class Display:
         Yields what to call with every `PollEvent`.
         """
         wait = _Wait(self._err)
+        with self.live(wait):
+            yield wait.heard
+
+    @contextmanager
+    def live(self, moving: ConsoleRenderable | RichCast) -> Generator[None, None, None]:
+        """On a terminal, show what moves below all lines that are written meanwhile."""
         if not self.is_live:
-            yield wait.heard
+            yield
             return
-        with Live(wait, console=self._err, refresh_per_second=8, **_LIVE):
-            yield wait.heard
+        with Live(moving, console=self._err, refresh_per_second=8, **_LIVE):
+            yield
 
     @contextmanager
     def downloading(self) -> Generator[Callable[[int, int | None], None], None, None]:
@@ -157,6 +204,18 @@ class Display:
         with Progress(*columns, TransferSpeedColumn(), console=self._err, **_LIVE) as bars:
             bar = bars.add_task("Downloading", total=None)
             yield lambda received, expected: bars.update(bar, completed=received, total=expected)
+
+    @contextmanager
+    def counting(self, what: str, total: int) -> Generator[Callable[[], object], None, None]:
+        """Show how far something free has got, as a bar on a terminal; yields what counts one."""
+        if not self.is_live:
+            self.note(f"{what} {total:,} jobs.")
+            yield lambda: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=self._err, **_LIVE) as bars:
+            bar = bars.add_task(what, total=total)
+            yield lambda: bars.advance(bar)
 
 
 class _Wait:
@@ -200,6 +259,13 @@ class _Wait:
         return self._spinner
 
 
+def _reworded(text: str, words: Mapping[str, str]) -> str:
+    for call, command in words.items():
+        word = rf"(?<![/\\]){re.escape(call)}(?![\w/\\]|\.\w)"  # no part of a path
+        text = re.sub(word, command, text)
+    return text
+
+
 def _explained(error: Exception) -> Iterator[str]:
     """Say in the terms of the command line what an error says in those of the client."""
     match error:
@@ -208,6 +274,12 @@ def _explained(error: Exception) -> Iterator[str]:
             for field, problem in error.problems:
                 # The options that may be repeated are named in the singular.
                 yield f"--{field.removesuffix('s').replace('_', '-')}: {problem}"
+        case JobFileError():
+            yield f"{str(error).partition(' nothing was sent.')[0]} nothing was sent."
+            for line, column, problem in error.problems[:_LISTED]:
+                yield f"line {line}{', ' * bool(column)}{column}: {problem}"
+            if (more := len(error.problems) - _LISTED) > 0:
+                yield f"... and {more:,} more"
         case WaitTimeoutError():
             state = RentalState.UNKNOWN if error.last_status is None else error.last_status.state
             what = str(error).partition(" It goes on at the vendor's")[0]

@@ -20,7 +20,7 @@ from rich.text import Text
 from ._models import Credits, Gender, Quote, Rental, RentalState, RentalStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rich.console import Console
 
@@ -63,13 +63,17 @@ def state_name(state: RentalState) -> str:
     return "unknown" if state is RentalState.UNKNOWN else f"{state.value} {state.name.lower()}"
 
 
-def to_json(result: Result) -> str:
-    """Write a result for programs: money as text, states by name, the vendor's payload left out."""
-    fields = attrs.asdict(
+def to_plain(result: Result) -> dict[str, Any]:
+    """Make a result a document: money as text, states by name, the vendor's payload left out."""
+    return attrs.asdict(
         result, filter=lambda attribute, _: attribute.name != "raw", value_serializer=_plain
     )
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """Write a document for programs."""
     # ASCII: right in every locale, and harmless on a terminal.
-    return json.dumps(fields, indent=2, default=str)
+    return json.dumps(document, indent=2, default=str)
 
 
 def _plain(_: object, __: object, value: Any) -> Any:
@@ -100,6 +104,11 @@ def print_result(console: Console, result: Result) -> None:
             facts = _file_facts(result)
     if areas:
         console.print(_area_table(areas, total))
+    print_facts(console, facts)
+
+
+def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """Write facts, each on its line behind its label."""
     for label, value in facts:
         style = "bold cyan" if label == "Token" else ""
         text = Text.assemble((label.ljust(_LABEL_WIDTH), "bold"), (printable(value), style))

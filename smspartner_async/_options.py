@@ -1,10 +1,11 @@
 """The options that several commands share, and what they say: whom to reach, and how many."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from attrs import frozen
@@ -24,12 +25,23 @@ def amount(text: str) -> Decimal:
     return number
 
 
+def keep_line(ctx: Any, words: Sequence[str]) -> None:
+    """Keep what was typed, for `typed_line`."""
+    ctx.meta[_LINE] = shlex.join(["smspartner", *words])
+
+
+def typed_line(ctx: typer.Context) -> str:
+    """Tell what was typed, to be typed again."""
+    return str(ctx.meta[_LINE])
+
+
 def _whom(text: str, metavar: str | None = None) -> Any:
     return typer.Option(metavar=metavar, help=text, rich_help_panel="Whom to reach")
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
 Token = Annotated[str, typer.Argument(metavar="TOKEN", help="What `rent` printed.")]
+_LINE: Final = "smspartner.line"
 _Codes = list[str] | None
 
 

@@ -12,11 +12,9 @@ import asyncio
 import io
 import logging
 import shlex
-import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +24,10 @@ try:
     import typer
     from typer.core import TyperGroup
 
+    from ._cli_batch import batch_app
     from ._display import Display
-    from ._options import AsJson, Token, Wish, amount, with_wish
+    from ._interrupt import INTERRUPTED, first_interrupt_only
+    from ._options import AsJson, Token, Wish, amount, keep_line, with_wish
 except ModuleNotFoundError:
     # Not in main(): whoever starts the command imports this module first.
     raise SystemExit(
@@ -43,11 +43,17 @@ from ._polling import PollingPolicy
 _T = TypeVar("_T")
 
 _POLLING: Final = PollingPolicy()
-_INTERRUPTED: Final = 130
 
 
 class _Commands(TyperGroup):
     """Every command's errors, as lines on stderr and an exit code."""
+
+    def make_context(self, info_name: Any, args: Any, *more: Any, **extra: Any) -> Any:
+        """Keep the line that was typed, for those who tell how to go on."""
+        words = [*args]
+        context = super().make_context(info_name, args, *more, **extra)
+        keep_line(context, words)
+        return context
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -63,7 +69,7 @@ class _Commands(TyperGroup):
             if isinstance(interrupt.__cause__, SMSPartnerError):
                 Display().error(interrupt.__cause__)
             Display().note("Interrupted.")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
 
 
 app: typer.Typer = typer.Typer(
@@ -74,6 +80,9 @@ app: typer.Typer = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(batch_app, name="batch")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with one positional flag
@@ -170,7 +179,7 @@ def rent(
         display.note(f"Rented. Token: {rental.token}")
 
     async def work(client: SMSPartnerClient) -> None:
-        with _first_interrupt_only(display):
+        with first_interrupt_only(display):
             await client.rent(wish.targeting, wish.volumes, max_total=max_total, on_rented=keep)
 
     try:
@@ -201,28 +210,6 @@ def _agreed_price(
         display.note("Nothing was rented.")
         raise typer.Exit(1)
     return quote.cost.total if quote.cost is not None else None
-
-
-@contextmanager
-def _first_interrupt_only(display: Display) -> Generator[None, None, None]:
-    """Let only the first Ctrl-C cancel a rent.
-
-    The client then still takes in the answer of a request that was sent. A second Ctrl-C, which
-    asyncio would obey at once, would lose the token of contacts that are paid for.
-    """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-    def interrupted(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        display.note("Stopping; if the request was sent, its answer is awaited first.")
-        if task is not None:
-            loop.call_soon_threadsafe(task.cancel)
-
-    previous = signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 @app.command(no_args_is_help=True)
@@ -257,7 +244,7 @@ def wait(
     except KeyboardInterrupt:
         display.note("Interrupted. The rental goes on. To go on waiting:")
         display.note(f"  smspartner wait {shlex.quote(token)}")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command(

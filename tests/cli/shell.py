@@ -75,3 +75,43 @@ def finished(*command: str, env: Mapping[str, str] | None = None) -> tuple[int, 
 def clean_environment() -> dict[str, str]:
     ours = ("SMSPARTNER_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_")
     return {n: v for n, v in os.environ.items() if not n.startswith(ours)} | {"TERM": "xterm"}
+
+
+def on_terminal(shell: Shell, *command: str, react: Mapping[str, bytes]) -> tuple[int, str]:
+    """Run the command on a terminal, and type when it has written something to react to."""
+    import pty  # noqa: PLC0415 - Windows has none
+
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in shell.environment.items() if value}
+    process = spawn(
+        *("-c", _TAKE_TERMINAL, *command),
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    screen, awaited = "", dict(react)
+    with process:
+        while True:
+            try:
+                read = os.read(ours, 4096)
+            except OSError:  # Linux's way to say that nobody holds the other end
+                read = b""
+            if not read:
+                break
+            screen += read.decode()
+            for seen in [words for words in awaited if words in screen]:
+                os.write(ours, awaited.pop(seen))
+    os.close(ours)
+    shell.outputs.append(screen)
+    return process.returncode, screen
+
+
+# Only a session of its own gives a process the terminal whose Ctrl-C it hears.
+_TAKE_TERMINAL = """if True:
+    import fcntl, runpy, termios
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    runpy.run_module("smspartner_async.cli", run_name="__main__")
+"""

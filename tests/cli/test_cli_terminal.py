@@ -1,9 +1,8 @@
 """On a terminal: questions, live lines and bars, and the cursor given back."""
 
 import io
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -11,47 +10,7 @@ from rich.console import Console
 
 from smspartner_async import PollEvent, RentalState, RentalStatus, SMSPartnerError, _display
 
-from .shell import BEAUVAIS, ESCAPE, Shell, posix_only, spawn
-
-
-def on_terminal(shell: Shell, *command: str, react: Mapping[str, bytes]) -> tuple[int, str]:
-    """Run the command on a terminal, and type when it has written something to react to."""
-    import pty  # noqa: PLC0415 - Windows has none
-
-    ours, theirs = pty.openpty()
-    environment = {name: value for name, value in shell.environment.items() if value}
-    process = spawn(
-        *("-c", _TAKE_TERMINAL, *command),
-        env=environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    screen, awaited = "", dict(react)
-    with process:
-        while True:
-            try:
-                read = os.read(ours, 4096)
-            except OSError:  # Linux's way to say that nobody holds the other end
-                read = b""
-            if not read:
-                break
-            screen += read.decode()
-            for seen in [words for words in awaited if words in screen]:
-                os.write(ours, awaited.pop(seen))
-    os.close(ours)
-    shell.outputs.append(screen)
-    return process.returncode, screen
-
-
-# Only a session of its own gives a process the terminal whose Ctrl-C it hears.
-_TAKE_TERMINAL = """if True:
-    import fcntl, runpy, termios
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    runpy.run_module("smspartner_async.cli", run_name="__main__")
-"""
+from .shell import BEAUVAIS, ESCAPE, Shell, on_terminal, posix_only
 
 
 @posix_only

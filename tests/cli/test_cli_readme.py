@@ -1,0 +1,55 @@
+"""README's commands are run as they stand there, on a terminal, by somebody who says yes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smspartner_async._results import Line, Results
+
+from .shell import Shell, on_terminal, posix_only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def blocks(section: str) -> Iterator[tuple[str, str]]:
+    """Find the blocks of a section: what language, and what text."""
+    text = README.read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    yield from re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@posix_only
+def test_every_command_runs(
+    make_shell: Callable[..., Shell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command of "The command line" ends with 0 in the order in which it is told."""
+    monkeypatch.chdir(tmp_path)
+    shell = make_shell(speed=1e6)
+    ran = 0
+    for language, text in blocks("The command line"):
+        if language == "csv":
+            Path("jobs.csv").write_text(text)
+        elif language == "bash":
+            for line in text.splitlines():
+                prepare(line)
+                token = shell.sandbox.rentals[-1].token if shell.sandbox.rentals else ""
+                program, *words = shlex.split(line.replace("TOKEN", token))
+                assert program == "smspartner"
+                code, screen = on_terminal(shell, *words, react={"[y/N]": b"y\n"})
+                assert code == 0, f"{line}\n{screen}"
+                ran += 1
+    assert ran >= 7
+
+
+def prepare(line: str) -> None:
+    """Bring a job into the doubt that a line settles."""
+    if found := re.match(r"smspartner batch resolve (\S+) .*--out (\S+)", line):
+        with Results(Path(found[2], "results.jsonl")) as results:
+            results.add(Line.RENTING, found[1], price="2.70")
