@@ -138,6 +138,8 @@ def find_token(payload: dict[str, Any]) -> str | None:
 def _says_no(reply: Reply, answer: dict[str, Any]) -> bool:
     """Tell an error by `success`, or, where that says neither yes nor no, by its code."""
     success = answer.get("success")
+    if success is True:
+        return False  # nearly always
     word = str(success).strip().lower() if isinstance(success, str | int) else ""
     if word in ("true", "1", "false", "0"):
         return word in ("false", "0")

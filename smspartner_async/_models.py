@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from attrs import field, frozen
 
 from ._errors import TargetingError
+from ._late import Late
 
 MIN_AGE: Final = 18
 MAX_AGE: Final = 98
@@ -293,7 +294,7 @@ class RentedTargeting:
 
 
 @frozen(kw_only=True)
-class RentalStatus:
+class RentalStatus(Late):
     """Where a rental stands (manual, "Rental Status").
 
     Attributes:

@@ -33,6 +33,7 @@ _SHOWN: Final = 200
 """Characters of a foreign text that an error shows."""
 
 _MAX_DIGITS: Final = 24  # before and behind the point: room for a float, written in full
+_TOO_LARGE: Final = 10**_MAX_DIGITS
 _LONGEST_NUMBER: Final = 64
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,24}(\.[0-9]{1,24})?")
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -58,7 +59,8 @@ def plain_body(reply: Reply) -> bytes:
     Raises:
         ValueError: a body cut short, or one that grows too large.
     """
-    if reply.headers.get("Content-Encoding", "").strip().lower() not in _COMPRESSED:
+    encoding = reply.headers.get("Content-Encoding")
+    if encoding is None or encoding.strip().lower() not in _COMPRESSED:
         return reply.body
     inflater = zlib.decompressobj(_EITHER_HEADER)
     try:
@@ -83,12 +85,7 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         # Characters that are not UTF-8 can only stand in texts, where a replacement does no harm.
-        return json.loads(
-            body.decode("utf-8-sig", "replace"),
-            parse_float=_fraction,
-            parse_int=_whole,
-            parse_constant=str,
-        )
+        return _JSON.decode(body.decode("utf-8", "replace").removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise ValueError("it is not JSON") from None
 
@@ -104,6 +101,9 @@ def _whole(text: str) -> int | str:
     return int(text) if len(text) <= _LONGEST_NUMBER else text
 
 
+_JSON: Final = json.JSONDecoder(parse_float=_fraction, parse_int=_whole, parse_constant=str)
+
+
 def as_decimal(value: object) -> Decimal:
     """Read a number that comes as a number or as text, in which a point parts the decimals.
 
@@ -113,11 +113,10 @@ def as_decimal(value: object) -> Decimal:
         ValueError: not a number, or one of a size that no price or volume has.
     """
     if isinstance(value, str) and _PLAIN_NUMBER.fullmatch(value.strip()):
-        number = Decimal(value.strip())
-    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
-        number = Decimal(value)
-    else:
-        raise ValueError("not a number")
+        return Decimal(value.strip())  # of a size that the pattern bounds
+    if not isinstance(value, int | Decimal) or isinstance(value, bool):
+        raise ValueError("not a number")  # noqa: TRY004 - the one error of all that reads a value
+    number = Decimal(value)
     # Only now, and without arithmetic: that fails on what is not finite, or not of this world.
     exponent = number.as_tuple().exponent
     if not isinstance(exponent, int) or exponent < -_MAX_DIGITS:
@@ -133,13 +132,11 @@ def as_integer(value: object) -> int:
     Raises:
         ValueError: not a whole number.
     """
-    if (
-        isinstance(value, str)
-        and len(value) <= _MAX_DIGITS
-        and value.isascii()
-        and value.isdecimal()
-    ):
-        return int(value)  # nearly all of them
+    # Nearly all of them are one or the other.
+    if type(value) is int and -_TOO_LARGE < value < _TOO_LARGE:
+        return value
+    if type(value) is str and len(value) <= _MAX_DIGITS and value.isascii() and value.isdecimal():
+        return int(value)
     number = as_decimal(value)
     if number != (whole := int(number)):
         raise ValueError("not a whole number")

@@ -8,10 +8,10 @@ Whatever they do not show is undocumented: it is read where it can be, and never
 from __future__ import annotations
 
 import json
-import unicodedata
 from decimal import Decimal
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import cattrs
 from attrs import field, frozen
@@ -19,6 +19,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ._envelope import find_token, foreign_reply, holds_a_page, is_success, mapping, open_reply
 from ._errors import ResponseError, SMSPartnerError
+from ._late import later
 from ._models import (
     AreaVolume,
     Cost,
@@ -26,13 +27,22 @@ from ._models import (
     Gender,
     Quote,
     Rental,
-    RentalState,
     RentalStatus,
     RentedTargeting,
     SocioProfessionalCategory,
     Targeting,
 )
-from ._reply import UNREADABLE, Operation, Reply, as_decimal, as_integer, clean, if_readable
+from ._reply import (
+    UNREADABLE,
+    Operation,
+    Reply,
+    as_decimal,
+    as_integer,
+    if_readable,
+    parse_json,
+    plain_body,
+)
+from ._states import letters, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,50 +63,15 @@ _GENDERS_BACK: Final = {letter: gender for gender, letter in _GENDERS.items()} |
 _CATEGORIES_BACK: Final = {code: category for category, code in _CATEGORIES.items()}
 # "CP" and "cp" stand in the manual's samples; how a department is called is undocumented.
 _AREA_TYPES: Final = {
+    "CP": "zipcode",
     "cp": "zipcode",
     "dep": "department",
     "dept": "department",
     "dpt": "department",
     "departement": "department",
+    "total": "total",
 }
 _TOTAL: Final = "total"
-
-_UNKNOWN: Final = RentalState.UNKNOWN
-_STATE_WORDS: Final = {
-    RentalState.REQUESTED: "The rental was requested",
-    RentalState.GENERATING: "The file is being generated",
-    RentalState.READY: "The file is ready",
-    RentalState.FAILED: "The rental failed",
-    RentalState.DOWNLOADED: "The file was downloaded",
-    RentalState.UNKNOWN: "The state is not one that the manual lists",
-}
-
-
-def _letters(text: str) -> str:
-    """Keep what tells sentences apart: no case, accents, spacing or punctuation."""
-    return "".join(c for c in unicodedata.normalize("NFKD", text).casefold() if c.isalnum())
-
-
-# A status's `status` is sometimes the code and sometimes a sentence; these stand in the manual.
-# Compared by their beginnings, since the manual itself cuts one short.
-_SENTENCES: Final = {
-    _letters(sentence): state
-    for state, sentences in {
-        RentalState.REQUESTED: (
-            "The rental request has been made",
-            "The rental application was made",
-        ),
-        RentalState.GENERATING: ("File is being generated", "The file is being created"),
-        RentalState.READY: ("File is ready", "The creation of the file is completed"),
-        RentalState.FAILED: ("The rental request failed",),
-        RentalState.DOWNLOADED: (
-            "File has already been downloaded",
-            "The file has been downloaded",
-            "File downloaded by user from api",
-        ),
-    }.items()
-    for sentence in sentences
-}
 
 
 @frozen
@@ -115,6 +90,11 @@ class Wire:
     """Speaks the vendor's language with one API key, which it lets out in requests only."""
 
     _api_key: str = field(repr=False)
+    _key_in_query: str = field(init=False, repr=False)
+
+    @_key_in_query.default
+    def _quote_key(self) -> str:
+        return f"apiKey={quote_plus(self._api_key)}"
 
     def targeting_request(
         self,
@@ -144,18 +124,19 @@ class Wire:
 
     def status_request(self, token: str) -> Request:
         """Manual, "Rental Status"."""
-        return self._get("status", "/location/status", token=token)
+        return self._get("status", "/location/status", token)
 
     def download_request(self, token: str) -> Request:
         """The vendor's older manual; the file's format, name and type are undocumented."""
-        return self._get("download", "/location/file/download", token=token)
+        return self._get("download", "/location/file/download", token)
 
     def credits_request(self) -> Request:
         """The vendor's credits page."""
         return self._get("credits", "/me")
 
-    def _get(self, operation: Operation, path: str, **query: str) -> Request:
-        return Request(operation, "GET", f"{path}?{urlencode({'apiKey': self._api_key, **query})}")
+    def _get(self, operation: Operation, path: str, token: str | None = None) -> Request:
+        more = "" if token is None else f"&token={_quoted(token)}"
+        return Request(operation, "GET", f"{path}?{self._key_in_query}{more}")
 
     def quote(self, operation: Literal["calculate", "price"], reply: Reply) -> Quote:
         """Read the answer to calculate or price. Totals are reported as given."""
@@ -198,18 +179,13 @@ class Wire:
         said = payload.get("status")
         if isinstance(said, bool) or not isinstance(said, int | Decimal | str):
             self._refuse("status", reply, "it holds no status")
-        state = _state(said)
-        sentence = isinstance(said, str) and not said.strip().isdecimal()
-        location = mapping(payload.get("location"))
-        file = mapping(payload.get("file"))
-        return RentalStatus(
+        state, message = read_state(said, self._api_key)
+        return later(
+            RentalStatus,
+            partial(_details, plain_body(reply)),
             token=token,
             state=state,
-            message=clean(str(said), self._api_key) if sentence else _STATE_WORDS[state],
-            targeting=_CONVERTER.structure(location, RentedTargeting) if location else None,
-            cost=_cost(location),
-            phone_numbers=if_readable(as_integer, file.get("phoneNumbers")),
-            raw=payload,
+            message=message,
         )
 
     def credits(self, reply: Reply) -> Credits:
@@ -242,13 +218,19 @@ class Wire:
         raise foreign_reply(operation, reply, problem, secret=self._api_key)
 
 
-def _state(said: int | Decimal | str) -> RentalState:
-    """Read a state from a code, a code as text, or one of the manual's sentences."""
-    try:
-        return RentalState(as_integer(said))
-    except ValueError:
-        words = _letters(str(said))
-    return next((state for known, state in _SENTENCES.items() if words.startswith(known)), _UNKNOWN)
+_quoted: Final = lru_cache(maxsize=1024)(quote_plus)
+
+
+def _details(body: bytes) -> dict[str, Any]:
+    """Read what few look at, in a status that was read before."""
+    payload = parse_json(body)
+    location, file = mapping(payload.get("location")), mapping(payload.get("file"))
+    return {
+        "targeting": _READ_TARGETING(location, RentedTargeting) if location else None,
+        "cost": _cost(location),
+        "phone_numbers": if_readable(as_integer, file.get("phoneNumbers")),
+        "raw": payload,
+    }
 
 
 # Reply parts -> model parts. What cannot be read of a bonus field is left out: no reply is refused
@@ -256,7 +238,14 @@ def _state(said: int | Decimal | str) -> RentalState:
 
 
 def _bonus(name: str, read: Callable[[Any], object]) -> Any:
-    return override(rename=name, struct_hook=lambda value, _: if_readable(read, value))
+    def hook(value: Any, _: object) -> object:
+        # if_readable() in place: these are most of what reading a status costs.
+        try:
+            return read(value) if value not in (None, "") else None
+        except UNREADABLE:
+            return None
+
+    return override(rename=name, struct_hook=hook)
 
 
 def _text(value: object) -> str:
@@ -272,14 +261,27 @@ def _code(value: object) -> str:
     return _text(value).strip()
 
 
-def _code_list(value: object) -> tuple[str, ...]:
+def _codes_or_none(value: object, _: object) -> tuple[str, ...]:
     codes = value.split(",") if isinstance(value, str) else value
-    tidy = map(_code, codes if isinstance(codes, list) else [codes])
-    return tuple(code for code in tidy if code)
+    try:
+        tidy = [_code(code) for code in (codes if isinstance(codes, list) else [codes])]
+    except UNREADABLE:
+        return ()
+    return tuple(filter(None, tidy))
+
+
+def _areas_or_none(rows: object, _: object) -> tuple[AreaVolume, ...]:
+    try:
+        return _areas_and_total(rows)[0]
+    except UNREADABLE:
+        return ()
 
 
 def _area_type(value: object) -> str:
-    word = _letters(_text(value))
+    text = _text(value)
+    if (known := _AREA_TYPES.get(text)) is not None:
+        return known
+    word = letters(text)
     return _AREA_TYPES.get(word, word)
 
 
@@ -318,12 +320,9 @@ _teach(
     interest=_bonus("interest", as_integer),
     sub_interest=_bonus("subInterest", as_integer),
     category=_bonus("category", lambda code: _CATEGORIES_BACK[as_integer(code)]),
-    departments=override(rename="department", struct_hook=lambda value, _: _codes_or_none(value)),
-    zipcodes=override(rename="zipcode", struct_hook=lambda value, _: _codes_or_none(value)),
-    areas=override(
-        rename="details_localisation",
-        struct_hook=lambda rows, _: (if_readable(_areas_and_total, rows) or ((), None))[0],
-    ),
+    departments=override(rename="department", struct_hook=_codes_or_none),
+    zipcodes=override(rename="zipcode", struct_hook=_codes_or_none),
+    areas=override(rename="details_localisation", struct_hook=_areas_or_none),
 )
 _teach(
     Credits,
@@ -339,13 +338,14 @@ _teach(
 )
 
 
-def _codes_or_none(value: object) -> tuple[str, ...]:
-    return if_readable(_code_list, value) or ()
+_READ_TARGETING: Final = _CONVERTER.get_structure_hook(RentedTargeting)
+_READ_COST: Final = _CONVERTER.get_structure_hook(Cost)
+_READ_AREA: Final = _CONVERTER.get_structure_hook(AreaVolume)
 
 
 def _cost(payload: dict[str, Any]) -> Cost | None:
     cost = mapping(payload.get("cost"))
-    return _CONVERTER.structure(cost, Cost) if cost else None
+    return _READ_COST(cost, Cost) if cost else None
 
 
 def _areas_and_total(rows: Any) -> tuple[tuple[AreaVolume, ...], int | None]:
@@ -354,7 +354,7 @@ def _areas_and_total(rows: Any) -> tuple[tuple[AreaVolume, ...], int | None]:
     for row in rows or ():
         # The place of an area is `Localite` in a quote and `Location` in a status.
         named = {**row, "Location": row["Localite"]} if "Localite" in row else row
-        area = _CONVERTER.structure(named, AreaVolume)
+        area = _READ_AREA(named, AreaVolume)
         if area.type == _TOTAL:
             total = area.volume
         else:
