@@ -12,10 +12,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result
-from tenacity.wait import wait_exponential
 
 from ._checks import is_number
+from ._deadlines import CLOCK_STEP
 from ._errors import (
     AlreadyDownloadedError,
     RentalFailedError,
@@ -25,7 +24,7 @@ from ._errors import (
 )
 from ._models import RentalState, RentalStatus
 from ._retry import at_least, is_passing, wait_asked_by
-from ._shared import CLOCK_STEP, Lookout, SharedLooks
+from ._shared import Lookout, SharedLooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -71,12 +70,13 @@ class PollingPolicy:
         if self.jitter > 1:
             raise ValueError(f"jitter must be a number from 0 to 1: {self.jitter!r}")
 
-    def interval(self, state: RetryCallState) -> float:
-        """Tell the seconds until the next check: exponential, capped, jittered; never reset."""
-        backoff = wait_exponential(
-            multiplier=self.first_interval, max=self.max_interval, exp_base=self.multiplier
-        )
-        return backoff(state) * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311
+    def interval(self, checks: int) -> float:
+        """Tell the seconds between check number `checks`, from 1 on, and the next one."""
+        try:
+            backoff = min(self.first_interval * self.multiplier ** (checks - 1), self.max_interval)
+        except OverflowError:  # after so many checks that no float holds the power
+            backoff = self.max_interval
+        return backoff * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311
 
 
 def checked_timeout(timeout: float | None) -> float | None:
@@ -143,7 +143,7 @@ class Wait:
     _ending: RentalFailedError | AlreadyDownloadedError | None = field(default=None, init=False)
     _next_at: float = field(default=0.0, init=False)
     _looked_last: bool = field(default=False, init=False)
-    _over: str | None = field(default=None, init=False)
+    _reason: str = field(default="", init=False)
     _warned: bool = field(default=False, init=False)
 
     async def until_ready(self) -> RentalStatus:
@@ -175,27 +175,21 @@ class Wait:
             self._started = asyncio.get_running_loop().time()
             self._seen = self._looks.seen_by_newcomer(self.policy.first_interval)
             state: RentalState | None = None
-            async for attempt in AsyncRetrying(
-                retry=retry_if_result(_is_pending),
-                wait=self._next_delay,
-                stop=self._is_over,
-                retry_error_callback=self._give_up,
-                before_sleep=self._tell,
-                sleep=self._sleep,
-            ):
-                with attempt:
-                    await self._look()
-                outcome = attempt.retry_state.outcome
-                if outcome is None or outcome.failed:
-                    continue  # tenacity raises it
-                attempt.retry_state.set_result(self._status)
-                if self._status is None:
-                    continue
-                if self._status.state.is_terminal:
-                    await self._tell()
-                if self._status.state != state:
-                    state = self._status.state
-                    yield self._status
+            while True:
+                await self._look()
+                status = self._status
+                if status is not None and status.state.is_terminal:
+                    await self._tell(None)
+                if status is not None and status.state is not state:
+                    state = status.state
+                    yield status
+                if status is not None and status.state.is_terminal:
+                    return
+                delay = self._next_delay()
+                await self._tell(delay)
+                if delay is None:
+                    raise self._timed_out() from self._error
+                await self._sleep()
         finally:
             self.lookout.leave(self.token)
 
@@ -225,7 +219,7 @@ class Wait:
                 f"a row, {self._attempts} in all. The rental itself is not touched; wait again "
                 "with the same token."
             )
-            await self._tell()
+            await self._tell(None)
             raise
         finally:
             self._seen = self._looks.number
@@ -250,45 +244,40 @@ class Wait:
     def _remaining(self) -> float:
         return math.inf if self.timeout is None else self.timeout - self._elapsed()
 
-    def _next_delay(self, state: RetryCallState) -> float:
-        """Decide on the next check, or that there is none: called by tenacity before `_is_over`."""
+    def _next_delay(self) -> float | None:
+        """Decide on the next check; `None` where the deadline leaves no time for one."""
         remaining = self._remaining()
         asked_for = wait_asked_by(self._error) or 0.0
         spare = min(LAST_LOOK, LAST_LOOK_SHARE * (self.timeout or math.inf))
         last_look = max(remaining - spare, asked_for)
         if asked_for and asked_for >= remaining:
-            self._over = f"The vendor asks to wait {asked_for:.1f} s more. "
-        elif self._looked_last or last_look <= 0:
-            self._over = ""
-        else:
-            delay = self._looks.plan(max(self.policy.interval(state), asked_for))
-            self._looked_last = delay >= last_look
-            delay = min(delay, last_look)
-            self._next_at = self._elapsed() + delay
-            return delay
-        return 0.0
+            self._reason = f"The vendor asks to wait {asked_for:.1f} s more. "
+            return None
+        if self._looked_last or last_look <= 0:
+            return None
+        delay = self._looks.plan(max(self.policy.interval(self._attempts), asked_for))
+        self._looked_last = delay >= last_look
+        delay = min(delay, last_look)
+        self._next_at = self._elapsed() + delay
+        return delay
 
-    def _is_over(self, _: RetryCallState) -> bool:
-        return self._over is not None
-
-    async def _give_up(self, _: RetryCallState) -> None:
-        await self._tell()
-        raise WaitTimeoutError(
+    def _timed_out(self) -> WaitTimeoutError:
+        return WaitTimeoutError(
             token=self.token,
             last_status=self._last_status,
             elapsed=self._elapsed(),
             attempts=self._attempts,
-            reason=self._over or "",
-        ) from self._error
+            reason=self._reason,
+        )
 
-    async def _sleep(self, _: float) -> None:
+    async def _sleep(self) -> None:
         # Until the moment that was told: on_poll may have taken its time since.
         await self._looks.sleep_until(self._started + self._next_at, self._seen)
         # An answer or a nudge may have come before the moment that was kept for the last look.
         self._looked_last &= self._elapsed() >= self._next_at - CLOCK_STEP
 
-    async def _tell(self, state: RetryCallState | None = None) -> None:
-        """Tell `on_poll` of the check just made; without a `state`, it was the last one."""
+    async def _tell(self, next_delay: float | None) -> None:
+        """Tell `on_poll` of the check just made, and when the next one is due."""
         if self.on_poll is None:
             return
         event = PollEvent(
@@ -297,7 +286,7 @@ class Wait:
             elapsed=self._elapsed(),
             status=self._status,
             error=self._error,
-            next_delay=None if state is None else state.upcoming_sleep,
+            next_delay=next_delay,
         )
         scope = asyncio.timeout_at(self._deadline)
         try:
@@ -311,7 +300,3 @@ class Wait:
         except TimeoutError:
             if not scope.expired():  # the callback's own
                 raise
-
-
-def _is_pending(status: RentalStatus | None) -> bool:
-    return status is None or not status.state.is_terminal

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from ._deadlines import CLOCK_STEP
 from ._errors import SMSPartnerError, TransportError
 from ._retry import wait_asked_by
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._models import RentalStatus
-
-CLOCK_STEP: Final = 0.02  # seconds by which a timer may fire early, on Windows
 
 
 @define(eq=False)

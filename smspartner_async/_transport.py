@@ -13,10 +13,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
 from attrs import define, field, frozen
 from yarl import URL
 
+from ._deadlines import Deadlines
 from ._errors import ConfigurationError, ResponseError, TransportError
 from ._reply import MAX_BODY, Reply
 
@@ -26,17 +28,15 @@ if TYPE_CHECKING:
     from ._wire import Request
 
 _HEADERS: Final = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",  # a gzip body that is cut short is not always told as an error
-    "User-Agent": "smspartner-async",
+    hdrs.ACCEPT: "application/json",
+    hdrs.ACCEPT_ENCODING: "identity",  # of a gzip body cut short nobody may be told
+    hdrs.USER_AGENT: "smspartner-async",
 }
-_JSON_HEADERS: Final = {**_HEADERS, "Content-Type": "application/json"}
+_JSON_HEADERS: Final = {**_HEADERS, hdrs.CONTENT_TYPE: "application/json"}
 
 # asyncio.timeout() bounds the time: aiohttp rounds its deadlines up to whole seconds, and forgets
 # its read timeout when a connection breaks off behind a broken chunk.
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None)
-
-_TURNS_TO_END: Final = 10  # of the loop; a request that is ended takes two or three
 
 # Failures that prove that no byte of a request left.
 _BEFORE_SENDING: Final = (
@@ -121,7 +121,22 @@ class Transport:
     borrowed: aiohttp.ClientSession | None
     max_connections: int = 100
     _own: list[aiohttp.ClientSession] = field(factory=list, init=False, repr=False)
-    _under_way: set[asyncio.Timeout] = field(factory=set, init=False, repr=False)
+    _deadlines: Deadlines = field(factory=Deadlines, init=False, repr=False)
+    _base: URL = field(init=False, repr=False)
+    _get_options: dict[str, Any] = field(init=False, repr=False)
+    _post_options: dict[str, Any] = field(init=False, repr=False)
+
+    @_base.default
+    def _parse_base(self) -> URL:
+        return URL(self.base_url)
+
+    @_get_options.default
+    def _make_get_options(self) -> dict[str, Any]:
+        return self._options_with(_HEADERS)
+
+    @_post_options.default
+    def _make_post_options(self) -> dict[str, Any]:
+        return self._options_with(_JSON_HEADERS)
 
     async def exchange(self, request: Request, deadline: float | None = None) -> Reply:
         """Send a request that is safe to repeat, over a pooled connection.
@@ -137,20 +152,20 @@ class Transport:
         """
         session = self._pool()
         until = asyncio.get_running_loop().time() + self.request_timeout
-        scope = asyncio.timeout_at(until if deadline is None else min(until, deadline))
-        self._under_way.add(scope)
+        scope = self._deadlines.add(until if deadline is None else min(until, deadline))
         try:
-            async with (
-                scope,
-                session.request(
+            async with scope:
+                response = await session.request(
                     request.method, self._url(request), **self._options(request)
-                ) as response,
-            ):
-                return await _whole(request, response)
+                )
+                try:
+                    return await _whole(request, response)
+                finally:
+                    response.close()  # without effect on a connection that is back in the pool
         except FAILURES as error:
             failure = self.explain(error)
         finally:
-            self._under_way.discard(scope)
+            self._deadlines.discard(scope)
         # Not inside the handler: aiohttp's error, and the URL in it, would hang on as context.
         raise failure
 
@@ -231,12 +246,7 @@ class Transport:
         """
         # Before the session is closed: that would cancel requests that wait for a connection, in
         # tasks that nobody cancelled.
-        for scope in self._under_way:
-            if not scope.expired():
-                scope.reschedule(0.0)
-        for _ in range(_TURNS_TO_END):
-            if self._under_way:
-                await asyncio.sleep(0)
+        await self._deadlines.end_all()
         while self._own:
             await self._own.pop().close()
 
@@ -261,15 +271,28 @@ class Transport:
         )
 
     def _url(self, request: Request) -> URL:
-        return URL(self.base_url + request.target, encoded=True)
+        # Put together, not parsed: parsing costs twice as much.
+        path, _, query = request.target.partition("?")
+        base = self._base
+        return URL.build(
+            scheme=base.scheme,
+            authority=base.raw_authority,
+            path=base.raw_path.rstrip("/") + path,
+            query_string=query,
+            encoded=True,
+        )
 
     def _options(self, request: Request) -> dict[str, Any]:
+        if request.body is None:
+            return self._get_options
+        return {**self._post_options, "data": request.body}
+
+    def _options_with(self, headers: dict[Any, str]) -> dict[str, Any]:
         # Said for each request, because a borrowed session has ideas of its own.
         options: dict[str, Any] = {
             "allow_redirects": False,  # a redirect would take the key, or a paid request, elsewhere
             "auto_decompress": False,  # decompressed later, within the size limit
-            "data": request.body,
-            "headers": _HEADERS if request.body is None else _JSON_HEADERS,
+            "headers": headers,
             "raise_for_status": False,
             "timeout": _NO_TIMEOUT,
         }
@@ -284,21 +307,23 @@ class Transport:
                 if self.base_url.startswith("https:"):
                     options["proxy_headers"] = proof
                 else:
-                    options["headers"] = {**options["headers"], **proof}
+                    options["headers"] = headers | proof
         return options
 
 
 async def _whole(request: Request, response: aiohttp.ClientResponse) -> Reply:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
+    content = response.content
+    body = b""
+    while True:
+        body += await content.readany()
         if len(body) > MAX_BODY:
             raise ResponseError(
                 f"it is larger than {MAX_BODY} bytes",
                 operation=request.operation,
                 http_status=response.status,
             )
-    return Reply(response.status, response.headers, bytes(body))
+        if content.at_eof():  # most often after the first piece, which came with the head
+            return Reply(response.status, response.headers, body)
 
 
 def _in_words(error: Exception, timeout: float) -> str:

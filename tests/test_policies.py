@@ -61,7 +61,7 @@ def test_policies_are_frozen(policy: Any) -> None:
 def test_backoff_does_not_overflow(attempt: int) -> None:
     """A poll, 1: thousands of checks later the interval still is the cap."""
     policy = PollingPolicy(first_interval=30, max_interval=30.0, multiplier=1e6, jitter=0)
+    assert policy.interval(attempt) == 30
     state = RetryCallState(AsyncRetrying(), fn=None, args=(), kwargs={})
     state.attempt_number = attempt
-    assert policy.interval(state) == 30
     assert RetryPolicy(first_delay=8, max_delay=8).delay(state) <= 8
