@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from ._checks import (
     check_positive,
@@ -14,12 +13,13 @@ from ._checks import (
     checked_token,
     checked_url,
 )
+from ._dispatch import Dispatcher
 from ._download import Download, may_ask_again
-from ._errors import ConfigurationError, PriceExceededError, RateLimitError, ResponseError
+from ._errors import PriceExceededError, ResponseError
 from ._models import checked_volumes
 from ._paid import PaidRequest, proves_nothing_rented
 from ._polling import Default, PollingPolicy, Wait, checked_timeout
-from ._retry import Gate, RetryPolicy, is_passing, wait_asked_by, with_retries
+from ._retry import Gate, RetryPolicy
 from ._shared import Lookout
 from ._transport import Transport
 from ._wire import Wire
@@ -35,11 +35,8 @@ if TYPE_CHECKING:
     from ._checks import HasToken
     from ._models import ContactFile, Credits, Quote, Rental, RentalStatus, Targeting
     from ._polling import PollEvent
-    from ._reply import Operation, Reply
+    from ._reply import Reply
     from ._transport import Sending
-    from ._wire import Request
-
-_T = TypeVar("_T")
 
 
 class SMSPartnerClient:
@@ -92,18 +89,17 @@ class SMSPartnerClient:
         self._transport = Transport(
             checked_url(base_url), request_timeout, ssl, proxy, session, max_connections
         )
-        self._retry = retry
+        self._dispatcher = Dispatcher(
+            self._transport, retry, Gate.allowing(max_requests_per_minute)
+        )
         self._polling = polling
-        self._gate = Gate.allowing(max_requests_per_minute)
         self._lookout = Lookout()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"<SMSPartnerClient {self._transport.base_url}>"
 
     async def __aenter__(self) -> Self:
-        self._check_usable()
+        self._dispatcher.check_usable()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -114,8 +110,7 @@ class SMSPartnerClient:
 
         A rent in flight still runs to its answer.
         """
-        self._closed = True
-        self._gate.close(_closed())
+        self._dispatcher.close()
         self._lookout.close()
         await self._transport.close()
 
@@ -130,7 +125,9 @@ class SMSPartnerClient:
             ResponseError: the reply is not the vendor's.
         """
         request = self._wire.targeting_request("calculate", targeting)
-        return await self._ask(request, lambda reply: self._wire.quote("calculate", reply))
+        return await self._dispatcher.ask(
+            request, lambda reply: self._wire.quote("calculate", reply)
+        )
 
     async def price(self, targeting: Targeting, volumes: Mapping[str, int] | None = None) -> Quote:
         """Tell what a targeting costs, with the wanted volumes where given. Costs nothing.
@@ -147,7 +144,7 @@ class SMSPartnerClient:
             SMSPartnerError: as `calculate`.
         """
         request = self._wire.targeting_request("price", targeting, checked_volumes(volumes))
-        return await self._ask(request, lambda reply: self._wire.quote("price", reply))
+        return await self._dispatcher.ask(request, lambda reply: self._wire.quote("price", reply))
 
     async def rent(
         self,
@@ -193,7 +190,7 @@ class SMSPartnerClient:
             return await self._transport.exchange_alone(request, sending)
 
         paid = PaidRequest(targeting, wanted, send, self._wire.rental, on_rented)
-        return await self._try("rent", paid.attempt, proves_nothing_rented, urgent=True)
+        return await self._dispatcher.ask_urgently("rent", paid.attempt, proves_nothing_rented)
 
     async def status(self, token: str | HasToken) -> RentalStatus:
         """Ask once where a rental stands. Manual: "Rental Status".
@@ -207,7 +204,7 @@ class SMSPartnerClient:
         """
         known = checked_token(token)
         request = self._wire.status_request(known)
-        return await self._ask(request, lambda reply: self._wire.status(known, reply))
+        return await self._dispatcher.ask(request, lambda reply: self._wire.status(known, reply))
 
     async def wait_until_ready(
         self,
@@ -303,7 +300,7 @@ class SMSPartnerClient:
             overwrite=overwrite,
             on_progress=on_progress,
         ).attempt
-        return await self._try("download", attempt, may_ask_again, urgent=True)
+        return await self._dispatcher.ask_urgently("download", attempt, may_ask_again)
 
     async def credits(self) -> Credits:
         """Tell the account's balance. Vendor's credits page.
@@ -311,51 +308,7 @@ class SMSPartnerClient:
         Raises:
             SMSPartnerError: as `calculate`.
         """
-        return await self._ask(self._wire.credits_request(), self._wire.credits)
-
-    async def _ask(self, request: Request, read: Callable[[Reply], _T]) -> _T:
-        async def attempt() -> _T:
-            return read(await self._transport.exchange(request))
-
-        return await self._try(request.operation, attempt, is_passing)
-
-    async def _try(
-        self,
-        operation: Operation,
-        attempt: Callable[[], Awaitable[_T]],
-        may_repeat: Callable[[BaseException], bool],
-        *,
-        urgent: bool = False,
-    ) -> _T:
-        # Nobody wants a call to hang for the hour that a reply may ask for: beyond the time that
-        # one request may take, the caller is told instead.
-        patience = self._transport.request_timeout
-        return await with_retries(
-            lambda: self._pass(operation, attempt, patience=patience, urgent=urgent),
-            self._retry,
-            may_repeat=lambda error: may_repeat(error) and (wait_asked_by(error) or 0) <= patience,
-        )
-
-    async def _pass(
-        self, operation: Operation, attempt: Callable[[], Awaitable[_T]], **how: Any
-    ) -> _T:
-        """Make one attempt when the gate lets it through: every request goes this way."""
-        await self._enter(operation, **how)
-        return await self._heeding(attempt())
-
-    async def _enter(self, operation: Operation, **how: Any) -> None:
-        self._check_usable()
-        await self._gate.enter(operation, **how)
-        self._check_usable()  # once more: it may have been a long wait
-
-    async def _heeding(self, attempt: Awaitable[_T]) -> _T:
-        """Let a 429 of one request pause all."""
-        try:
-            return await attempt
-        except RateLimitError as error:
-            if error.retry_after is not None:
-                self._gate.cool_down(error.retry_after)
-            raise
+        return await self._dispatcher.ask(self._wire.credits_request(), self._wire.credits)
 
     def _wait(
         self,
@@ -367,31 +320,20 @@ class SMSPartnerClient:
         given = self._polling.timeout if isinstance(timeout, Default) else timeout
         limit = checked_timeout(given)
         request = self._wire.status_request(known)
-
-        async def enter(deadline: float | None) -> None:
-            await self._enter("status", deadline=deadline)
+        dispatcher = self._dispatcher
 
         async def ask(deadline: float | None) -> RentalStatus:
-            async def answer() -> RentalStatus:
-                return self._wire.status(known, await self._transport.exchange(request, deadline))
-
-            return await self._heeding(answer())
-
-        patience = self._transport.request_timeout
-        return Wait(known, enter, ask, patience, self._lookout, self._polling, limit, on_poll)
-
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise _closed()
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ConfigurationError(
-                "This client belongs to another event loop; make one inside of each "
-                "asyncio.run(). Nothing was sent."
+            return await dispatcher.poll(
+                request, lambda reply: self._wire.status(known, reply), deadline
             )
 
-
-def _closed() -> ConfigurationError:
-    return ConfigurationError("This client is closed; make a new one. Nothing was sent.")
+        return Wait(
+            known,
+            dispatcher.enter_poll,
+            ask,
+            dispatcher.patience,
+            self._lookout,
+            self._polling,
+            limit,
+            on_poll,
+        )

@@ -150,7 +150,8 @@ class Gate:
     """What all requests of one client pass: `max_requests_per_minute`, and one cool-down.
 
     Requests leave at even distances, urgent ones first, then in the order of their coming.
-    After a cool-down those that waited leave spread out.
+    After a cool-down those that waited leave spread out. `with gate:` stands around each request:
+    a 429 in there pauses all for its `Retry-After`.
     """
 
     _interval: float
@@ -165,6 +166,21 @@ class Gate:
     def allowing(cls, max_requests_per_minute: float | None) -> Gate:
         """Make one for so many requests a minute; `None` is no limit."""
         return cls(0.0 if max_requests_per_minute is None else 60 / max_requests_per_minute)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, RateLimitError) and error.retry_after is not None:
+            self.cool_down(error.retry_after)
+
+    def let_through(self) -> bool:
+        """Count a request that may leave at once; tell whether it may, or has to `enter`."""
+        now = asyncio.get_running_loop().time()
+        if self._queue or self._opens_at() > now:
+            return False
+        self._left_at = now
+        return True
 
     async def enter(
         self,
@@ -181,10 +197,9 @@ class Gate:
                 deadline. Nothing is sent.
             TransportError: the turn did not come before the deadline. Nothing is sent.
         """
-        now = asyncio.get_running_loop().time()
-        if not self._queue and self._opens_at() <= now:
-            self._left_at = now
+        if self.let_through():
             return
+        now = asyncio.get_running_loop().time()
         waiting = _Waiting(operation, patience, deadline)
         if (refusal := waiting.refusal(self._resume_at - now, now)) is not None:
             raise refusal

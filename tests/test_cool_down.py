@@ -153,7 +153,7 @@ async def test_a_second_429_pauses_once_more() -> None:
     async with FaultServer(log) as server, client_of(server) as client:
         await client.status(TOKEN)
         assert [time - log.times[0] for time in log.times] == pytest.approx([0, 20, 45])
-        gate = client._gate
+        gate = client._dispatcher.gate
         gate.cool_down(20)
         gate.cool_down(1)
         began = now()

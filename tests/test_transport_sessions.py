@@ -206,9 +206,10 @@ def test_a_client_used_on_a_second_event_loop_is_refused() -> None:
 
     async def use() -> None:
         async with FaultServer(faults.good(CREDITS)) as server:
-            client._transport = Transport(server.base_url, 1, None, None, None)
+            there = Transport(server.base_url, 1, None, None, None)
+            client._dispatcher.transport = there
             assert (await client.credits()).balance == Decimal("1.5")
-            await client._transport.close()
+            await there.close()
 
     asyncio.run(use())
     with pytest.raises(ConfigurationError, match="belongs to another event loop"):
