@@ -1,0 +1,86 @@
+"""README's page in a real browser, served by README's services."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from renting import now
+
+from smspartner_async import PollingPolicy
+from smspartner_async.sandbox import Sandbox
+
+from .browser import chromium, needs_chromium
+from .services import KEY, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from .services import Service
+
+    Start = Callable[..., AbstractAsyncContextManager[Service]]
+
+INTERVAL = 0.1
+STEADY = PollingPolicy(first_interval=INTERVAL, max_interval=INTERVAL, jitter=0)
+
+
+async def time_of_polls(sandbox: Sandbox, count: int) -> float:
+    """Wait until so many polls have come since the next one; tell how long that took."""
+
+    async def next_poll() -> None:
+        before = sandbox.requests["status"]
+        await until(lambda: sandbox.requests["status"] > before)
+
+    await next_poll()
+    begun = now()
+    for _ in range(count):
+        await next_poll()
+    return now() - begun
+
+
+@needs_chromium
+async def test_two_tabs_follow_a_rental_and_one_that_closes_leaves_the_other(
+    start: Start, tmp_path: Path
+) -> None:
+    """Two tabs see a rental go on, at one poll an interval; the one that stays sees it ready."""
+    async with (
+        Sandbox(api_key=KEY) as sandbox,
+        start(sandbox.base_url, STEADY) as service,
+        chromium(tmp_path / "profile") as browser,
+    ):
+        age = 0.0
+        sandbox._now = lambda: age  # a browser under load takes its time: the rental waits for it
+        page = f"{service.base_url}/pages/progress.html#{await service.token()}"
+        first, second = await browser.open_tab(page), await browser.open_tab(page)
+        await browser.shows(first, "requested")
+        await browser.shows(second, "requested")
+        assert await time_of_polls(sandbox, 5) >= 5 * INTERVAL - 0.02
+        age = 3.0
+        await browser.shows(second, "generating")
+        await browser.shows(first, "generating")
+        await browser.close_tab(first)
+        assert await time_of_polls(sandbox, 5) >= 5 * INTERVAL - 0.02
+        age = 9.0
+        await browser.shows(second, "ready")
+        asked = sandbox.requests["status"]
+        assert await browser.run("return source.readyState") == 2  # closed: it does not come back
+        await asyncio.sleep(5 * INTERVAL)
+        assert sandbox.requests["status"] == asked
+
+
+@needs_chromium
+async def test_the_page_tells_a_problem_and_does_not_come_back(
+    start: Start, tmp_path: Path
+) -> None:
+    """A rental that the vendor does not know is told in words, and costs one poll."""
+    async with (
+        Sandbox(api_key=KEY) as sandbox,
+        start(sandbox.base_url, STEADY) as service,
+        chromium(tmp_path / "profile") as browser,
+    ):
+        tab = await browser.open_tab(f"{service.base_url}/pages/progress.html#no-such-token")
+        await browser.shows(tab, "code 32")
+        assert await browser.run("return source.readyState") == 2
+        assert sandbox.requests["status"] == 1
