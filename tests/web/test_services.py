@@ -267,6 +267,25 @@ async def test_a_notification_asks_and_is_not_believed(start: Start, form: bytes
 
 
 @pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [("?id=3", b"tok-1"), ("?token=tok-1", b"hello"), ("?tok-1", b""), ("?x", b"a tok-1")],
+    ids=str,
+)
+async def test_a_token_is_found_wherever_it_stands(start: Start, query: str, body: bytes) -> None:
+    """In the body or the query, at an edge of either, with a dash in it."""
+    async with (
+        FaultServer(Vendor(state=1)) as server,
+        start(server.base_url) as service,
+        service.events("tok-1") as events,
+    ):
+        assert await events.state() == "GENERATING"
+        assert await service.notify(SECRET + query, body) == 204
+        await asyncio.sleep(1)
+        assert server.count("status") == 2
+
+
+@pytest.mark.looptime
 async def test_a_notification_for_nobody_asks_nothing(start: Start) -> None:
     """Nobody waits, nothing is asked; a query counts as much as a body."""
     async with Sandbox(api_key=KEY) as sandbox, start(sandbox.base_url) as service:
