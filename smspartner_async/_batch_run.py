@@ -47,11 +47,10 @@ class JobChangedError(SMSPartnerError):
 class CountingClient(SMSPartnerClient):
     """A client that counts its requests, repeated ones included."""
 
-    requests: int = 0
-
-    async def _enter(self, *operation: Any, **how: Any) -> None:
-        await super()._enter(*operation, **how)
-        self.requests += 1
+    @property
+    def requests(self) -> int:
+        """Requests that left so far."""
+        return self._dispatcher.gate.passed
 
 
 @frozen

@@ -62,6 +62,9 @@ class _SharedGate(Gate):
 
     budget: Budget = field(kw_only=True)
 
+    def let_through(self) -> bool:
+        return False  # not at once: a permit has to be asked for
+
     async def enter(self, operation: str, *, urgent: bool = False, **how: Any) -> None:
         await super().enter(operation, urgent=urgent, **how)
         await self.budget.take(urgent=urgent)
@@ -70,9 +73,10 @@ class _SharedGate(Gate):
 @contextmanager
 def shared(client: SMSPartnerClient, budget: Budget) -> Iterator[None]:
     """Let all requests of a client wait for a permit, too."""
-    own = client._gate  # noqa: SLF001 - every request passes it
-    client._gate = _SharedGate(own._interval, budget=budget)  # noqa: SLF001 - as above
+    dispatcher = client._dispatcher  # noqa: SLF001 - every request passes its gate
+    own = dispatcher.gate
+    dispatcher.gate = _SharedGate(own._interval, budget=budget)  # noqa: SLF001 - as above
     try:
         yield
     finally:
-        client._gate = own  # noqa: SLF001 - as above
+        dispatcher.gate = own

@@ -155,6 +155,8 @@ class Gate:
     """
 
     _interval: float
+    passed: int = field(default=0, init=False)
+    """Requests that left so far, those tried again included."""
     _left_at: float = field(default=-math.inf, init=False)
     _resume_at: float = field(default=-math.inf, init=False)
     _restart_until: float = field(default=-math.inf, init=False)
@@ -180,6 +182,7 @@ class Gate:
         if self._queue or self._opens_at() > now:
             return False
         self._left_at = now
+        self.passed += 1
         return True
 
     async def enter(
@@ -252,6 +255,7 @@ class Gate:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._left_at = -math.inf  # the turn was ours and is not used: hand it on
+                self.passed -= 1
                 self._rearm()
             raise
 
@@ -270,6 +274,7 @@ class Gate:
             _, _, waiting = heapq.heappop(self._queue)
             if not waiting.turn.done():
                 waiting.turn.set_result(None)
+                self.passed += 1
                 # A timer may fire a little before its time: that must not add up.
                 self._left_at = max(due, asyncio.get_running_loop().time())
                 break
