@@ -22,6 +22,7 @@ from ._errors import (
     TransportError,
     WaitTimeoutError,
 )
+from ._exchanges import Exchange
 from ._models import (
     AreaVolume,
     ContactFile,
@@ -50,6 +51,7 @@ __all__ = [
     "Cost",
     "Credits",
     "DownloadInterruptedError",
+    "Exchange",
     "FileNotReadyError",
     "Gender",
     "InsufficientCreditError",

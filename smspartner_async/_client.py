@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -15,17 +18,17 @@ from ._checks import (
 )
 from ._dispatch import Dispatcher
 from ._download import Download, may_ask_again
-from ._errors import PriceExceededError, ResponseError
+from ._errors import ConfigurationError, PriceExceededError, ResponseError
 from ._models import checked_volumes
 from ._paid import PaidRequest, proves_nothing_rented
 from ._polling import Default, PollingPolicy, Wait, checked_timeout
 from ._retry import Gate, RetryPolicy
+from ._settings import options_in
 from ._shared import Lookout
 from ._transport import Transport
 from ._wire import Wire
 
 if TYPE_CHECKING:
-    import os
     import ssl as tls
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from decimal import Decimal
@@ -33,10 +36,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from ._checks import HasToken
+    from ._exchanges import Exchange
     from ._models import ContactFile, Credits, Quote, Rental, RentalStatus, Targeting
     from ._polling import PollEvent
-    from ._reply import Reply
-    from ._transport import Sending
+    from ._transport import Head
 
 
 class SMSPartnerClient:
@@ -61,6 +64,8 @@ class SMSPartnerClient:
             that was passed in has a limit of its own.
         ssl: a TLS context in place of the system's usual one.
         proxy: URL of an HTTP proxy.
+        on_exchange: called with an `Exchange` after each request. What it raises is logged, and
+            the call goes on.
 
     Raises:
         ConfigurationError: a blank key, or a base URL that would show it to others.
@@ -80,6 +85,7 @@ class SMSPartnerClient:
         max_connections: int = 100,
         ssl: tls.SSLContext | None = None,
         proxy: str | None = None,
+        on_exchange: Callable[[Exchange], object] | None = None,
     ) -> None:
         check_positive("request_timeout", request_timeout)
         check_positive("max_connections", max_connections)
@@ -90,15 +96,87 @@ class SMSPartnerClient:
             checked_url(base_url), request_timeout, ssl, proxy, session, max_connections
         )
         self._dispatcher = Dispatcher(
-            self._transport, retry, Gate.allowing(max_requests_per_minute)
+            self._transport,
+            retry,
+            Gate.allowing(max_requests_per_minute),
+            self._wire.without_key,
+            () if on_exchange is None else (on_exchange,),
         )
         self._polling = polling
         self._lookout = Lookout()
+        self._is_copy = False
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        ssl: tls.SSLContext | None = None,
+        on_exchange: Callable[[Exchange], object] | None = None,
+    ) -> Self:
+        """Make a client of the options that the environment holds.
+
+        `SMSPARTNER_API_KEY`, `SMSPARTNER_BASE_URL`, `SMSPARTNER_REQUEST_TIMEOUT`,
+        `SMSPARTNER_MAX_REQUESTS_PER_MINUTE`, `SMSPARTNER_MAX_CONNECTIONS`, `SMSPARTNER_PROXY`; for
+        each field of the policies a variable such as `SMSPARTNER_RETRY_ATTEMPTS` or
+        `SMSPARTNER_POLLING_TIMEOUT` (which may be `none`). One that is blank counts as not set.
+
+        Args:
+            session: as in the constructor; so `ssl` and `on_exchange`.
+            ssl: see above.
+            on_exchange: see above.
+
+        Raises:
+            ConfigurationError: it names every variable that is wrong.
+        """
+        return cls(**options_in(os.environ), session=session, ssl=ssl, on_exchange=on_exchange)
+
+    def with_options(
+        self,
+        *,
+        request_timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        polling: PollingPolicy | None = None,
+        on_exchange: Callable[[Exchange], object] | None = None,
+    ) -> Self:
+        """Make a copy for calls that need other options. It costs next to nothing.
+
+        It shares everything else with this client: connections, request budget, cool-down, and
+        the requests of waits for the same rental. It is closed when this client is, and cannot be
+        closed on its own.
+
+        Args:
+            request_timeout: as in the constructor; what is `None` stays as it is in this client.
+            retry: as above.
+            polling: as above.
+            on_exchange: called as well as that of this client. A wait tells of every request that
+                it gets its answers from, whoever of those who wait for the same rental sent it.
+
+        Raises:
+            ValueError: a number out of its range.
+        """
+        dispatcher = copy.copy(self._dispatcher)
+        if request_timeout is not None:
+            check_positive("request_timeout", request_timeout)
+            dispatcher.transport = self._transport.with_timeout(request_timeout)
+        if retry is not None:
+            dispatcher.retry = retry
+        if on_exchange is not None:
+            dispatcher.listeners = (*dispatcher.listeners, on_exchange)
+        other = copy.copy(self)
+        vars(other).update(
+            _dispatcher=dispatcher,
+            _transport=dispatcher.transport,
+            _polling=polling or self._polling,
+            _is_copy=True,
+        )
+        return other
 
     def __repr__(self) -> str:
         return f"<SMSPartnerClient {self._transport.base_url}>"
 
     async def __aenter__(self) -> Self:
+        self._check_own()
         self._dispatcher.check_usable()
         return self
 
@@ -109,7 +187,11 @@ class SMSPartnerClient:
         """Close the client's own connections, and end its waits with a `ConfigurationError`.
 
         A rent in flight still runs to its answer.
+
+        Raises:
+            ConfigurationError: this is a copy made by `with_options`.
         """
+        self._check_own()
         self._dispatcher.close()
         self._lookout.close()
         await self._transport.close()
@@ -186,11 +268,12 @@ class SMSPartnerClient:
             check_price(quote, limit)
         request = self._wire.targeting_request("rent", targeting, wanted)
 
-        async def send(sending: Sending) -> Reply:
-            return await self._transport.exchange_alone(request, sending)
+        async def exchange(head: Head | None) -> Rental:
+            send = partial(self._transport.exchange_alone, request, head=head)
+            paid = PaidRequest(targeting, wanted, send, self._wire.rental, on_rented)
+            return await paid.attempt()
 
-        paid = PaidRequest(targeting, wanted, send, self._wire.rental, on_rented)
-        return await self._dispatcher.ask_urgently("rent", paid.attempt, proves_nothing_rented)
+        return await self._dispatcher.ask_urgently(request, exchange, proves_nothing_rented)
 
     async def status(self, token: str | HasToken) -> RentalStatus:
         """Ask once where a rental stands. Manual: "Rental Status".
@@ -292,15 +375,16 @@ class SMSPartnerClient:
             ResponseError: what came is no file; it is kept where a note of the error says.
         """
         known = checked_token(token)
-        attempt = Download(
+        request = self._wire.download_request(known)
+        exchange = Download(
             transport=self._transport,
-            request=self._wire.download_request(known),
+            request=request,
             refusal=lambda reply: self._wire.file_refusal(known, reply),
             path=Path(path),
             overwrite=overwrite,
             on_progress=on_progress,
         ).attempt
-        return await self._dispatcher.ask_urgently("download", attempt, may_ask_again)
+        return await self._dispatcher.ask_urgently(request, exchange, may_ask_again)
 
     async def credits(self) -> Credits:
         """Tell the account's balance. Vendor's credits page.
@@ -321,10 +405,14 @@ class SMSPartnerClient:
         limit = checked_timeout(given)
         request = self._wire.status_request(known)
         dispatcher = self._dispatcher
+        listeners = partial(self._lookout.listeners, known)
 
         async def ask(deadline: float | None) -> RentalStatus:
             return await dispatcher.poll(
-                request, lambda reply: self._wire.status(known, reply), deadline
+                request,
+                lambda reply: self._wire.status(known, reply),
+                deadline,
+                listeners,
             )
 
         return Wait(
@@ -336,4 +424,13 @@ class SMSPartnerClient:
             self._polling,
             limit,
             on_poll,
+            dispatcher.listeners,
         )
+
+    def _check_own(self) -> None:
+        """Refuse to close, at the end of somebody's block, what others go on using."""
+        if self._is_copy:
+            raise ConfigurationError(
+                "This is a copy made by with_options(). It is closed together with the client that "
+                "it was made from, and cannot be closed on its own."
+            )

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from logging import DEBUG
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
 
 from ._errors import ConfigurationError
+from ._exchanges import Watch, tell_of_retry
+from ._log import log
 from ._retry import is_passing, wait_asked_by, with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    from ._exchanges import OnExchange
     from ._reply import Operation, Reply
     from ._retry import Gate, RetryPolicy
-    from ._transport import Transport
+    from ._transport import Head, Transport
     from ._wire import Request
 
 _T = TypeVar("_T")
+
+
+class _Life:
+    """Where a client lives, and whether it still does: one for it and all its copies."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    closed: bool = False
 
 
 @define(eq=False)
@@ -31,22 +44,25 @@ class Dispatcher:
     transport: Transport
     retry: RetryPolicy
     gate: Gate
-    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
-    _closed: bool = field(default=False, init=False)
+    clean: Callable[[str], str]
+    """Takes the API key out of what a reply says."""
+    listeners: tuple[OnExchange, ...] = ()
+    _life: _Life = field(factory=_Life, init=False)
 
     def close(self) -> None:
         """Let no more requests out; those that wait for their turn raise `ConfigurationError`."""
-        self._closed = True
+        self._life.closed = True
         self.gate.close(_closed())
 
     def check_usable(self) -> None:
         """Raise `ConfigurationError` for a closed client, or one of another event loop."""
-        if self._closed:
+        life = self._life
+        if life.closed:
             raise _closed()
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if life.loop is None:
+            life.loop = loop
+        elif life.loop is not loop:
             raise ConfigurationError(
                 "This client belongs to another event loop; make one inside of each "
                 "asyncio.run(). Nothing was sent."
@@ -63,30 +79,32 @@ class Dispatcher:
 
     def ask(self, request: Request, read: Callable[[Reply], _T]) -> Awaitable[_T]:
         """Send a request that is safe to repeat, and read its reply."""
+        numbers = itertools.count(1)
 
         async def attempt() -> _T:
             if not self._may_send():
                 await self._wait_for_turn(request.operation, patience=self.patience)
-            with self.gate:
-                return read(await self.transport.exchange(request))
+            with self._around(request, numbers) as head:
+                return read(await self.transport.exchange(request, None, head))
 
-        return self._try(attempt, is_passing)
+        return self._try(request, attempt, is_passing)
 
     def ask_urgently(
         self,
-        operation: Operation,
-        exchange: Callable[[], Awaitable[_T]],
+        request: Request,
+        exchange: Callable[[Head | None], Awaitable[_T]],
         may_repeat: Callable[[BaseException], bool],
     ) -> Awaitable[_T]:
         """Make an exchange that goes ahead of others, and has a rule of its own for repeating."""
+        numbers = itertools.count(1)
 
         async def attempt() -> _T:
             if not self._may_send():
-                await self._wait_for_turn(operation, patience=self.patience, urgent=True)
-            with self.gate:
-                return await exchange()
+                await self._wait_for_turn(request.operation, patience=self.patience, urgent=True)
+            with self._around(request, numbers) as head:
+                return await exchange(head)
 
-        return self._try(attempt, may_repeat)
+        return self._try(request, attempt, may_repeat)
 
     async def enter_poll(self, deadline: float | None) -> None:
         """Wait until a poll may be sent; `poll` must follow. A wait has its own way to go on."""
@@ -94,14 +112,41 @@ class Dispatcher:
             await self._wait_for_turn("status", deadline=deadline)
 
     async def poll(
-        self, request: Request, read: Callable[[Reply], _T], deadline: float | None
+        self,
+        request: Request,
+        read: Callable[[Reply], _T],
+        deadline: float | None,
+        waiting: Callable[[], Sequence[OnExchange]],
     ) -> _T:
-        """Send a poll once, and read its reply."""
-        with self.gate:
-            return read(await self.transport.exchange(request, deadline))
+        """Send a poll once, and read its reply. `waiting` tells who wants to know of it."""
+        with self._around(request, waiting=waiting) as head:
+            return read(await self.transport.exchange(request, deadline, head))
+
+    def _around(
+        self,
+        request: Request,
+        numbers: Iterator[int] | None = None,
+        waiting: Callable[[], Sequence[OnExchange]] | None = None,
+    ) -> AbstractContextManager[Head | None]:
+        """Stand around one request: the gate, and whoever watches.
+
+        `numbers` gives that of an attempt. A poll has none; it is watched by all who are `waiting`.
+        """
+        watched = self.listeners if waiting is None else waiting()
+        if not watched and not log.isEnabledFor(DEBUG):
+            return self.gate
+        return Watch(
+            request=request,
+            gate=self.gate,
+            clean=self.clean,
+            listeners=waiting or (lambda: self.listeners),
+            attempt=1 if numbers is None else next(numbers),
+            polling=numbers is None,
+        )
 
     def _try(
         self,
+        request: Request,
         attempt: Callable[[], Awaitable[_T]],
         may_repeat: Callable[[BaseException], bool],
     ) -> Awaitable[_T]:
@@ -110,6 +155,7 @@ class Dispatcher:
             attempt,
             self.retry,
             may_repeat=lambda error: may_repeat(error) and (wait_asked_by(error) or 0) <= patience,
+            before_sleep=lambda state: tell_of_retry(request, state),
         )
 
     def _may_send(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -24,6 +23,7 @@ from ._errors import (
     SMSPartnerError,
     TransportError,
 )
+from ._log import fields, log
 from ._models import ContactFile
 from ._partfile import DiskError, PartFile
 from ._reply import Reply
@@ -35,11 +35,10 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from ._transport import Transport
+    from ._transport import Head, Transport
     from ._wire import Request
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__package__)
 
 # An error of the vendor's is a hundred bytes; only the beginning of a file is looked at.
 _BEGINNING: Final = 2**16
@@ -66,7 +65,7 @@ class Download:
     def __attrs_post_init__(self) -> None:
         self.path = self.path.absolute()  # the working directory may change meanwhile
 
-    async def attempt(self) -> ContactFile:
+    async def attempt(self, head: Head | None = None) -> ContactFile:
         """Ask once, and write down whatever comes.
 
         Raises:
@@ -81,7 +80,7 @@ class Download:
             try:
                 try:
                     await disk(part.open)
-                    return await self._fetch(part, disk)
+                    return await self._fetch(part, disk, head)
                 finally:
                     await _to_its_end(disk(part.keep))
             except asyncio.CancelledError as error:
@@ -89,7 +88,7 @@ class Download:
                     error.add_note(f"What arrived of the file is kept in {part.path}.")
                 raise
 
-    async def _fetch(self, part: PartFile, disk: _Worker) -> ContactFile:
+    async def _fetch(self, part: PartFile, disk: _Worker, head: Head | None) -> ContactFile:
         sending = Sending()
         expected: int | None = None
         failure: SMSPartnerError | None = None
@@ -102,6 +101,8 @@ class Download:
                 self.transport.alone(self.request, sending) as response,
             ):
                 expected = _announced(response)
+                if head is not None:
+                    head.take(response)
                 try:
                     while chunk := await _next_piece(response.content):
                         stall.reschedule(None)  # the server is not to blame for a slow disk
@@ -157,7 +158,10 @@ class Download:
             if isinstance(error, asyncio.CancelledError) and cancel_requests() > requests:
                 raise
             # A file that may be served only once is worth more than a progress bar.
-            _log.exception("on_progress failed; the download goes on without it")
+            log.exception(
+                "on_progress failed; the download goes on without it",
+                extra=fields("download", self.request.token),
+            )
             self.on_progress = None
 
 

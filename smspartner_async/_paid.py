@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,6 +22,7 @@ from ._errors import (
     SMSPartnerError,
     TransportError,
 )
+from ._log import fields, log
 from ._transport import Sending
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ._reply import Reply
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__package__)
 
 _SERVER_ERROR: Final = 500
 # In reply to a rent these say nothing: two tell of a file, and one that all went well.
@@ -80,10 +79,20 @@ class PaidRequest:
                 targeting=self.targeting, volumes=self.volumes, sent_at=sent_at, cause=cause
             )
         else:
-            _log.info("rented: token %s", rental.token)
+            total = rental.cost.total if rental.cost is not None else None
+            log.info(
+                "rented: token %s",
+                rental.token,
+                # Whole, here alone: without its token a rental is lost.
+                extra=fields("rent", None, total=total) | {"token": rental.token},
+            )
             await self._tell(rental)
             return rental
-        _log.error("%s", unknown)
+        log.error(
+            "%s",
+            unknown,
+            extra=fields("rent", None, http_status=getattr(cause, "http_status", None)),
+        )
         raise unknown  # not inside the handler: an unexpected error may show what it should not
 
     async def _tell(self, rental: Rental) -> None:
@@ -96,7 +105,11 @@ class PaidRequest:
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the user's own callback
             # Raised instead, it would look like a failed rent, and the token would be lost. So
             # would a cancellation of something that the callback waits for.
-            _log.exception("on_rented failed for rental %s, which is paid", rental.token)
+            log.exception(
+                "on_rented failed for rental %s, which is paid",
+                rental.token,
+                extra=fields("rent", None) | {"token": rental.token},
+            )
 
 
 def _is_clear_no(error: BaseException) -> bool:
@@ -129,7 +142,10 @@ async def _to_the_end(work: Coroutine[Any, Any, _T], is_under_way: Callable[[], 
                 task.cancel()
             elif cancelled is None:
                 # Whoever presses Ctrl-C should know why nothing happens, and not press it again.
-                _log.warning("cancelled while a rent is under way: waiting for its answer first")
+                log.warning(
+                    "cancelled while a rent is under way: waiting for its answer first",
+                    extra=fields("rent", None),
+                )
             cancelled = error
     if cancelled is None:
         return task.result()

@@ -22,14 +22,15 @@ from ._errors import (
     SMSPartnerError,
     WaitTimeoutError,
 )
+from ._log import fields, is_logged, log, shortened
 from ._models import RentalState, RentalStatus
 from ._retry import at_least, is_passing, wait_asked_by
 from ._shared import Lookout, SharedLooks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-_log = logging.getLogger(__package__)
+    from ._exchanges import OnExchange
 
 # One last look is kept for shortly before the deadline, with this much time left for it.
 LAST_LOOK: Final = 1.0
@@ -131,6 +132,7 @@ class Wait:
     policy: PollingPolicy
     timeout: float | None
     on_poll: Callable[[PollEvent], Awaitable[object] | object] | None = None
+    on_exchange: Sequence[OnExchange] = ()
 
     _looks: SharedLooks = field(factory=SharedLooks, init=False)
     _seen: int = field(default=0, init=False)
@@ -171,6 +173,8 @@ class Wait:
     async def changes(self) -> AsyncGenerator[RentalStatus, None]:
         """Yield every status whose state differs from the one before, the terminal one last."""
         self._looks = self.lookout.join(self.token)
+        if self.on_exchange:
+            self._looks.listening[id(self)] = self.on_exchange
         try:
             self._started = asyncio.get_running_loop().time()
             self._seen = self._looks.seen_by_newcomer(self.policy.first_interval)
@@ -191,6 +195,7 @@ class Wait:
                     raise self._timed_out() from self._error
                 await self._sleep()
         finally:
+            self._looks.listening.pop(id(self), None)
             self.lookout.leave(self.token)
 
     async def _look(self) -> None:
@@ -226,10 +231,11 @@ class Wait:
         self._last_status = self._status
         if self._status.state is RentalState.UNKNOWN and not self._warned:
             self._warned = True
-            _log.warning(
+            log.warning(
                 "rental %s has a state that the manual does not list: %r; waiting on",
-                self.token,
+                shortened(self.token),
                 self._status.message,
+                extra=fields("status", self.token, attempt=self._attempts),
             )
 
     @property
@@ -277,7 +283,9 @@ class Wait:
         self._looked_last &= self._elapsed() >= self._next_at - CLOCK_STEP
 
     async def _tell(self, next_delay: float | None) -> None:
-        """Tell `on_poll` of the check just made, and when the next one is due."""
+        """Tell the log, and `on_poll`, of the check just made, and when the next one is due."""
+        if self._error is not None or is_logged():
+            self._write_down(next_delay)
         if self.on_poll is None:
             return
         event = PollEvent(
@@ -300,3 +308,22 @@ class Wait:
         except TimeoutError:
             if not scope.expired():  # the callback's own
                 raise
+
+    def _write_down(self, next_delay: float | None) -> None:
+        found = self._error if self._status is None else self._status.state.name
+        log.log(
+            logging.DEBUG if self._error is None else logging.WARNING,
+            "check %d of rental %s: %s; %s",
+            self._attempts,
+            shortened(self.token),
+            found,
+            "the last one" if next_delay is None else f"the next one is in {next_delay:.1f} s",
+            extra=fields(
+                "status",
+                self.token,
+                attempt=self._attempts,
+                delay=next_delay,
+                http_status=getattr(self._error, "http_status", None),
+                state=None if self._status is None else self._status.state.name,
+            ),
+        )

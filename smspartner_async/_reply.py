@@ -184,8 +184,13 @@ def clean(text: str, secret: str) -> str:
     # What has no width goes before anything is searched for: it could hide the rest.
     seen = (" " if c.isspace() else c if c.isprintable() else "" for c in text)
     line = " ".join("".join(seen).split())
-    line = PHONE_NUMBER.sub("[number]", _any_spelling(secret).sub("[API key]", line))
+    line = PHONE_NUMBER.sub("[number]", without(secret, line))
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+def without(secret: str, text: str) -> str:
+    """Take a secret out of a text, in whatever spelling it stands there."""
+    return _any_spelling(secret).sub("[API key]", text)
 
 
 @lru_cache(maxsize=8)

@@ -17,6 +17,7 @@ from tenacity.wait import wait_exponential
 from ._checks import is_number
 from ._codes import TOO_MANY_REQUESTS
 from ._errors import APIError, RateLimitError, ResponseError, TransportError
+from ._log import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,10 +95,11 @@ async def with_retries(
     policy: RetryPolicy,
     *,
     may_repeat: Callable[[BaseException], bool],
+    before_sleep: Callable[[RetryCallState], None] | None = None,
 ) -> _T:
     """Make attempts until one succeeds, fails for good, or was the last that `policy` allows.
 
-    The error of the last attempt is raised as it is.
+    The error of the last attempt is raised as it is; of the others, `before_sleep` is told.
     """
     try:
         return await attempt()  # most often all there is: tenacity comes in at the first failure
@@ -116,6 +118,7 @@ async def with_retries(
         stop=stop_after_attempt(policy.attempts),
         wait=policy.delay,
         sleep=asyncio.sleep,
+        before_sleep=before_sleep,
         reraise=True,
     )(next_attempt)
 
@@ -222,6 +225,11 @@ class Gate:
         """Let nothing through for so many seconds, counted from now; for an hour at most."""
         # One absurd header must not put a client to sleep for the rest of its life.
         seconds = min(seconds, _LONGEST_PAUSE)
+        log.warning(
+            "HTTP 429: all requests of this client pause for %.1f s",
+            seconds,
+            extra={"delay": seconds, "http_status": TOO_MANY_REQUESTS},
+        )
         now = asyncio.get_running_loop().time()
         self._resume_at = max(self._resume_at, now + seconds)
         self._restart_until = max(self._restart_until, self._resume_at + seconds)

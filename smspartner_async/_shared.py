@@ -19,8 +19,9 @@ from ._errors import SMSPartnerError, TransportError
 from ._retry import wait_asked_by
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from ._exchanges import OnExchange
     from ._models import RentalStatus
 
 
@@ -38,6 +39,8 @@ class SharedLooks:
     _due_after: int = field(default=-1, init=False)
     _asking: bool = field(default=False, init=False)
     _nudged: bool = field(default=False, init=False)
+    listening: dict[int, Sequence[OnExchange]] = field(factory=dict, init=False)
+    """Whom to tell of a request, by the waiter who wants that."""
     _naps: set[asyncio.Future[bool]] = field(factory=set, init=False)
 
     def seen_by_newcomer(self, max_age: float) -> int:
@@ -170,6 +173,14 @@ class Lookout:
         if looks is not None:
             looks.nudge()
         return looks is not None
+
+    def listeners(self, token: str) -> Sequence[OnExchange]:
+        """Tell who is to be told of the next request about a rental, each of them once."""
+        looks = self._rentals.get(token)
+        if looks is None or not looks.listening:
+            return ()
+        every = (listener for some in looks.listening.values() for listener in some)
+        return tuple({id(listener): listener for listener in every}.values())
 
     def close(self) -> None:
         """Make everybody look now, whatever the vendor asked for: they find the client closed."""

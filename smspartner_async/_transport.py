@@ -7,6 +7,7 @@ errors stay in here: many of them show the URL, and the URL of a GET shows the A
 from __future__ import annotations
 
 import asyncio
+import copy
 import ssl as tls
 from base64 import b64encode
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from ._errors import ConfigurationError, ResponseError, TransportError
 from ._reply import MAX_BODY, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from ._wire import Request
 
@@ -84,7 +85,12 @@ class _QuietResponse(aiohttp.ClientResponse):
         return f"<response {self.status}>"
 
 
-def _checked_proxy(proxy: str | None) -> URL | None:
+def checked_proxy(proxy: str | None) -> URL | None:
+    """Let the URL of an HTTP proxy through, which is not shown: it may hold a password.
+
+    Raises:
+        ConfigurationError: aiohttp would refuse it, or leave it out without a word.
+    """
     if proxy is None:
         return None
     try:
@@ -92,9 +98,20 @@ def _checked_proxy(proxy: str | None) -> URL | None:
     except (ValueError, TypeError):
         url = URL()
     if url.scheme not in ("http", "https") or not url.host:
-        # aiohttp leaves some of these out without a word, and the request takes the straight way.
         raise ConfigurationError("proxy must begin with http:// or https:// and a host name.")
     return url
+
+
+@define
+class Head:
+    """Of a reply: for those who want to know it, whatever comes behind it."""
+
+    http_status: int | None = None
+    headers: Mapping[str, str] = field(factory=dict)
+
+    def take(self, response: aiohttp.ClientResponse) -> None:
+        """Keep it."""
+        self.http_status, self.headers = response.status, response.headers
 
 
 @define
@@ -117,7 +134,7 @@ class Transport:
     base_url: str
     request_timeout: float
     ssl: tls.SSLContext | None
-    proxy: URL | None = field(converter=_checked_proxy, repr=False)  # it may hold a password
+    proxy: URL | None = field(converter=checked_proxy, repr=False)  # it may hold a password
     borrowed: aiohttp.ClientSession | None
     max_connections: int = 100
     _own: list[aiohttp.ClientSession] = field(factory=list, init=False, repr=False)
@@ -138,7 +155,15 @@ class Transport:
     def _make_post_options(self) -> dict[str, Any]:
         return self._options_with(_JSON_HEADERS)
 
-    async def exchange(self, request: Request, deadline: float | None = None) -> Reply:
+    def with_timeout(self, request_timeout: float) -> Transport:
+        """Make one with other patience, on the same connections."""
+        other = copy.copy(self)
+        object.__setattr__(other, "request_timeout", request_timeout)
+        return other
+
+    async def exchange(
+        self, request: Request, deadline: float | None = None, head: Head | None = None
+    ) -> Reply:
         """Send a request that is safe to repeat, over a pooled connection.
 
         aiohttp sends a GET once more, at once, where a connection breaks before the head of a
@@ -158,6 +183,8 @@ class Transport:
                 response = await session.request(
                     request.method, self._url(request), **self._options(request)
                 )
+                if head is not None:
+                    head.take(response)
                 try:
                     return await _whole(request, response)
                 finally:
@@ -169,7 +196,9 @@ class Transport:
         # Not inside the handler: aiohttp's error, and the URL in it, would hang on as context.
         raise failure
 
-    async def exchange_alone(self, request: Request, sending: Sending) -> Reply:
+    async def exchange_alone(
+        self, request: Request, sending: Sending, head: Head | None = None
+    ) -> Reply:
         """Send a request over a connection of its own, exactly once.
 
         Raises:
@@ -183,6 +212,8 @@ class Transport:
                 asyncio.timeout(self.request_timeout),
                 self.alone(request, sending) as response,
             ):
+                if head is not None:
+                    head.take(response)
                 reply = await _whole(request, response)
         except FAILURES as error:
             failure = self.explain(error, sending)

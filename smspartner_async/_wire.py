@@ -41,6 +41,7 @@ from ._reply import (
     if_readable,
     parse_json,
     plain_body,
+    without,
 )
 from ._states import letters, read_state
 
@@ -83,6 +84,8 @@ class Request:
     target: str = field(repr=False)
     """Path and query, to be put behind the base URL."""
     body: bytes | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    """The rental that it asks about."""
 
 
 @frozen
@@ -136,7 +139,11 @@ class Wire:
 
     def _get(self, operation: Operation, path: str, token: str | None = None) -> Request:
         more = "" if token is None else f"&token={_quoted(token)}"
-        return Request(operation, "GET", f"{path}?{self._key_in_query}{more}")
+        return Request(operation, "GET", f"{path}?{self._key_in_query}{more}", None, token)
+
+    def without_key(self, text: str) -> str:
+        """Take the API key out of a text that comes from outside."""
+        return without(self._api_key, text)
 
     def quote(self, operation: Literal["calculate", "price"], reply: Reply) -> Quote:
         """Read the answer to calculate or price. Totals are reported as given."""

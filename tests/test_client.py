@@ -232,7 +232,7 @@ def test_a_client_belongs_to_one_event_loop() -> None:
         with pytest.raises(smspartner_async.TransportError):
             await client.status("token")
         await client.close()
-        client._dispatcher._closed = False
+        client._dispatcher._life.closed = False
 
     asyncio.run(use())
     with pytest.raises(ConfigurationError, match="another event loop"):

@@ -1,0 +1,27 @@
+"""What all log records of this package have in common: a logger, and fields for structured logs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+log: Final = logging.getLogger(__package__)
+
+_SHOWN: Final = 8
+"""Characters of a token that the log shows, where nothing depends on the whole of it."""
+
+
+def is_logged() -> bool:
+    """Whether the log is to tell of every request."""
+    return log.isEnabledFor(logging.DEBUG)
+
+
+def shortened(token: str) -> str:
+    """Show enough of a token to know it again."""
+    return token if len(token) <= _SHOWN else f"{token[:_SHOWN]}…"
+
+
+def fields(operation: str, token: str | None, **more: Any) -> dict[str, Any]:
+    """Make the `extra` of a record."""
+    shown = None if token is None else shortened(token)
+    return {"operation": operation, "token": shown, **more}

@@ -1,0 +1,141 @@
+"""What the log tells: money at INFO, requests and checks at DEBUG, the unusual at WARNING."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import faults
+import pytest
+from fault_server import FaultServer
+from polls import GENERATING, KEY, READY
+from renting import TARGETING, receipt
+
+from smspartner_async import (
+    PollingPolicy,
+    RateLimitError,
+    RentOutcomeUnknownError,
+    RetryPolicy,
+    SMSPartnerClient,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOKEN = "0123456789abcdef"
+QUICK = PollingPolicy(first_interval=0.01, max_interval=0.01, jitter=0)
+BUILT_IN = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+
+Told = list[tuple[str, str, dict[str, Any]]]
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], Told]:
+    """Tell level, text and extra fields of what this package has logged."""
+    caplog.set_level(logging.DEBUG, "smspartner_async")
+
+    def records() -> Told:
+        return [
+            (
+                one.levelname,
+                one.getMessage(),
+                {name: value for name, value in vars(one).items() if name not in BUILT_IN},
+            )
+            for one in caplog.records
+            if one.name == "smspartner_async"
+        ]
+
+    return records
+
+
+def client_of(server: FaultServer) -> SMSPartnerClient:
+    retry = RetryPolicy(attempts=2, first_delay=0)
+    return SMSPartnerClient(KEY, base_url=server.base_url, retry=retry, polling=QUICK)
+
+
+async def test_a_rent_is_told_at_info_with_its_whole_token(told: Callable[[], Told]) -> None:
+    """A paid request: the token stands in the log in full, as text and as a field."""
+    async with (
+        FaultServer(default=faults.good(receipt(TOKEN))) as server,
+        client_of(server) as client,
+    ):
+        await client.rent(TARGETING)
+    info = [one for one in told() if one[0] != "DEBUG"]
+    fields = {"operation": "rent", "token": TOKEN, "total": Decimal("1.80")}
+    assert info == [("INFO", f"rented: token {TOKEN}", fields)]
+
+
+async def test_an_outcome_that_nobody_knows_is_an_error(told: Callable[[], Told]) -> None:
+    """A rent that may have been charged is told at ERROR, with the HTTP status it ended in."""
+    async with FaultServer(default=faults.html(502)) as server, client_of(server) as client:
+        with pytest.raises(RentOutcomeUnknownError):
+            await client.rent(TARGETING)
+    (error,) = [one for one in told() if one[0] == "ERROR"]
+    assert "may have been charged" in error[1]
+    assert error[2] == {"operation": "rent", "token": None, "http_status": 502}
+
+
+async def test_requests_and_checks_are_told_at_debug(told: Callable[[], Told]) -> None:
+    """Each request and each check is a record at DEBUG, with the token cut short."""
+    async with FaultServer(GENERATING, READY) as server, client_of(server) as client:
+        await client.wait_until_ready(TOKEN)
+    levels, texts, fields = zip(*told(), strict=True)
+    assert set(levels) == {"DEBUG"}
+    assert not [text for text in texts if TOKEN in text]
+    assert {one["token"] for one in fields} == {"01234567…"}
+    assert {one["operation"] for one in fields} == {"status"}
+    requests = [one for one in fields if "elapsed" in one]
+    checks = [one for one in fields if "state" in one]
+    assert [one["http_status"] for one in requests] == [200, 200]
+    assert [(one["attempt"], one["state"]) for one in checks] == [(1, "GENERATING"), (2, "READY")]
+    assert [one["delay"] for one in checks] == [pytest.approx(0.01), None]
+
+
+async def test_a_retry_is_a_warning(told: Callable[[], Told]) -> None:
+    """A request that is sent once more is told at WARNING: what failed, and when it goes on."""
+    async with FaultServer(faults.html(503), READY) as server, client_of(server) as client:
+        await client.status(TOKEN)
+    (warning,) = [one for one in told() if one[0] == "WARNING"]
+    assert warning[1].startswith("status of rental 01234567…: attempt 1 failed, the next one is in")
+    assert "HTTP 503" in warning[1]
+    assert warning[2] == {
+        "operation": "status",
+        "token": "01234567…",
+        "attempt": 1,
+        "delay": 0.0,
+        "http_status": 503,
+    }
+
+
+async def test_a_check_that_failed_is_a_warning(told: Callable[[], Told]) -> None:
+    """Trouble that a wait rides out is told at WARNING."""
+    async with FaultServer(faults.html(503), READY) as server, client_of(server) as client:
+        await client.wait_until_ready(TOKEN)
+    (warning,) = [one for one in told() if one[0] == "WARNING"]
+    assert "check 1 of rental 01234567…" in warning[1]
+    assert warning[2]["http_status"] == 503
+    assert warning[2]["attempt"] == 1
+
+
+async def test_a_pause_of_all_requests_is_a_warning(told: Callable[[], Told]) -> None:
+    """A shared budget: a 429 that pauses the client is told at WARNING, with its length."""
+    async with FaultServer(default=faults.busy(429, "900")) as server, client_of(server) as client:
+        with pytest.raises(RateLimitError):
+            await client.credits()
+    (warning,) = [one for one in told() if one[0] == "WARNING"]
+    assert "all requests of this client pause for 900.0 s" in warning[1]
+    assert warning[2] == {"delay": 900.0, "http_status": 429}
+
+
+async def test_the_fields_fit_a_structured_log(told: Callable[[], Told]) -> None:
+    """Every field is a plain value, which a formatter for JSON can write."""
+    async with (
+        FaultServer(faults.html(503), faults.good(receipt(TOKEN)), default=READY) as server,
+        client_of(server) as client,
+    ):
+        await client.status(TOKEN)
+        await client.rent(TARGETING)
+        await client.wait_until_ready(TOKEN)
+    plain = (str, int, float, Decimal, type(None))
+    assert {type(value) for _, _, fields in told() for value in fields.values()} <= set(plain)
