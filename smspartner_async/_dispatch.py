@@ -106,10 +106,13 @@ class Dispatcher:
 
         return self._try(request, attempt, may_repeat)
 
-    async def enter_poll(self, deadline: float | None) -> None:
-        """Wait until a poll may be sent; `poll` must follow. A wait has its own way to go on."""
+    async def enter_poll(self, deadline: float | None, since: float) -> None:
+        """Wait until a poll may be sent; `poll` must follow. A wait has its own way to go on.
+
+        Under a budget those go first whose rentals were asked about longest ago (`since`).
+        """
         if not self._may_send():
-            await self._wait_for_turn("status", deadline=deadline)
+            await self._wait_for_turn("status", deadline=deadline, since=since)
 
     async def poll(
         self,
@@ -170,8 +173,11 @@ class Dispatcher:
         patience: float | None = None,
         deadline: float | None = None,
         urgent: bool = False,
+        since: float | None = None,
     ) -> None:
-        await self.gate.enter(operation, patience=patience, deadline=deadline, urgent=urgent)
+        await self.gate.enter(
+            operation, patience=patience, deadline=deadline, urgent=urgent, since=since
+        )
         self.check_usable()  # once more: it may have been a long wait
 
 

@@ -125,7 +125,7 @@ class Wait:
     """
 
     token: str
-    enter: Callable[[float | None], Awaitable[None]]
+    enter: Callable[[float | None, float], Awaitable[None]]
     ask: Callable[[float | None], Awaitable[RentalStatus]]
     request_timeout: float
     lookout: Lookout

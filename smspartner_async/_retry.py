@@ -152,7 +152,9 @@ class _Waiting:
 class Gate:
     """What all requests of one client pass: `max_requests_per_minute`, and one cool-down.
 
-    Requests leave at even distances, urgent ones first, then in the order of their coming.
+    Requests leave at even distances, urgent ones first, then in the order of their coming; for a
+    poll, what counts is when its rental was asked about last, so that no rental is kept waiting
+    twice, by its interval and by the queue.
     After a cool-down those that waited leave spread out. `with gate:` stands around each request:
     a 429 in there pauses all for its `Retry-After`.
     """
@@ -163,7 +165,7 @@ class Gate:
     _left_at: float = field(default=-math.inf, init=False)
     _resume_at: float = field(default=-math.inf, init=False)
     _restart_until: float = field(default=-math.inf, init=False)
-    _queue: list[tuple[bool, int, _Waiting]] = field(factory=list, init=False)
+    _queue: list[tuple[bool, float, int, _Waiting]] = field(factory=list, init=False)
     _numbers: itertools.count[int] = field(factory=itertools.count, init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
@@ -195,8 +197,11 @@ class Gate:
         patience: float | None = None,
         deadline: float | None = None,
         urgent: bool = False,
+        since: float | None = None,
     ) -> None:
         """Wait until a request may be sent, up to `deadline` (loop time).
+
+        `since` (loop time) gives it the place of one that has waited from then on.
 
         Raises:
             RateLimitError: a cool-down goes on for longer than `patience` seconds, or past the
@@ -209,7 +214,8 @@ class Gate:
         waiting = _Waiting(operation, patience, deadline)
         if (refusal := waiting.refusal(self._resume_at - now, now)) is not None:
             raise refusal
-        heapq.heappush(self._queue, (not urgent, next(self._numbers), waiting))
+        place = (not urgent, now if since is None else since, next(self._numbers), waiting)
+        heapq.heappush(self._queue, place)
         self._rearm()
         try:
             async with asyncio.timeout_at(deadline):
@@ -233,7 +239,7 @@ class Gate:
         now = asyncio.get_running_loop().time()
         self._resume_at = max(self._resume_at, now + seconds)
         self._restart_until = max(self._restart_until, self._resume_at + seconds)
-        for _, _, waiting in self._queue:
+        for *_, waiting in self._queue:
             refusal = waiting.refusal(self._resume_at - now, now)
             if refusal is not None and not waiting.turn.done():
                 waiting.turn.set_exception(refusal)
@@ -241,7 +247,7 @@ class Gate:
 
     def close(self, refusal: SMSPartnerError) -> None:
         """Let nobody who waits here through: they raise copies of `refusal`."""
-        for _, _, waiting in self._queue:
+        for *_, waiting in self._queue:
             if not waiting.turn.done():
                 waiting.turn.set_exception(copy.copy(refusal))
         self._queue.clear()
@@ -279,7 +285,7 @@ class Gate:
     def _let_one_through(self, due: float) -> None:
         self._timer = None
         while self._queue:
-            _, _, waiting = heapq.heappop(self._queue)
+            *_, waiting = heapq.heappop(self._queue)
             if not waiting.turn.done():
                 waiting.turn.set_result(None)
                 self.passed += 1

@@ -51,13 +51,14 @@ class SharedLooks:
     async def look(
         self,
         seen: int,
-        enter: Callable[[float | None], Awaitable[None]],
+        enter: Callable[[float | None, float], Awaitable[None]],
         ask: Callable[[float | None], Awaitable[RentalStatus]],
         deadline: float | None,
     ) -> RentalStatus:
         """Return the first answer after number `seen`, from whoever asks; raise the error it is.
 
-        `enter` waits until this waiter may send, and concerns it alone; what `ask` brings or fails
+        `enter` waits until this waiter may send, and concerns it alone; it is told since when the
+        rental is unasked, for its place among those that wait as well. What `ask` brings or fails
         with is for all.
 
         Raises:
@@ -102,14 +103,14 @@ class SharedLooks:
 
     async def _ask(
         self,
-        enter: Callable[[float | None], Awaitable[None]],
+        enter: Callable[[float | None, float], Awaitable[None]],
         ask: Callable[[float | None], Awaitable[RentalStatus]],
         deadline: float | None,
     ) -> None:
         self._asking = True
         loop = asyncio.get_running_loop()
         try:
-            await enter(deadline)
+            await enter(deadline, self._answered_at if self.number else loop.time())
             self._nudged = False
             try:
                 self._answer = await ask(deadline)

@@ -151,6 +151,25 @@ async def test_paid_requests_go_first() -> None:
     assert log.names == ["t0", "rent", "t1", "t2", "t3", "t4"]
 
 
+@pytest.mark.looptime
+async def test_of_two_polls_the_one_unasked_longest_goes_first() -> None:
+    """A shared budget: a rental with a long interval does not wait for its turn on top of that."""
+    order: list[str] = []
+    gate = Gate.allowing(60)
+    await gate.enter("status")
+
+    async def poll(name: str, since: float) -> None:
+        await gate.enter("status", since=since)
+        order.append(name)
+
+    began = now()
+    tasks = [start(poll("asked a second ago", began - 1)), start(poll("asked just now", began))]
+    await asyncio.sleep(0.1)
+    tasks.append(start(poll("asked a minute ago", began - 60)))
+    await all_of(*tasks)
+    assert order == ["asked a minute ago", "asked a second ago", "asked just now"]
+
+
 # --- those who leave the queue ---------------------------------------------------------------
 
 
