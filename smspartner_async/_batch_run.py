@@ -24,7 +24,7 @@ from ._errors import (
     RentOutcomeUnknownError,
     SMSPartnerError,
 )
-from ._rental_job import JobStep, checked_jobs
+from ._rental_job import JobStep, checked_jobs, some
 from ._results import Line, order_of
 from .batch import run_batch
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._rental_job import JobEvent, RentalJob
     from ._results import Results
 
-_LISTED: Final = 10
+LISTED: Final = 10
 
 
 class JobChangedError(SMSPartnerError):
@@ -60,13 +60,13 @@ class Plan:
     Attributes:
         jobs: all of the batch.
         to_rent: what was never rented, for certain.
-        to_fetch: what is paid for, and goes on to its file.
+        under_way: what goes on without being paid again.
         in_doubt: what may be paid for. Left alone until a person has settled it.
     """
 
     jobs: tuple[RentalJob, ...]
     to_rent: tuple[RentalJob, ...]
-    to_fetch: tuple[RentalJob, ...]
+    under_way: tuple[RentalJob, ...]
     in_doubt: tuple[RentalJob, ...]
 
 
@@ -79,7 +79,7 @@ def planned(jobs: Iterable[RentalJob], results: Results) -> Plan:
         OSError: the file of a job that is to be rented exists, or cannot be written.
     """
     taken = checked_jobs(jobs)
-    changed, to_rent, to_fetch, in_doubt = [], [], [], []
+    changed, to_rent, under_way, in_doubt = [], [], [], []
     for job in taken:
         known = results.of(job.id)
         if known.order not in {"", order_of(job)}:
@@ -90,17 +90,21 @@ def planned(jobs: Iterable[RentalJob], results: Results) -> Plan:
             # There was nothing at its path when it was rented, and a file has its name when whole.
             results.add(Line.DONE, job.id, file=job.path, found=True)
         elif known.is_paid:
-            to_fetch.append(job)
+            under_way.append(job)
         elif not known.is_settled:
             job.check_destination()
             to_rent.append(job)
+    check_unchanged(changed)
+    return Plan(taken, tuple(to_rent), tuple(under_way), tuple(in_doubt))
+
+
+def check_unchanged(changed: list[str]) -> None:
+    """Raise `JobChangedError` if there is any job in the list."""
     if changed:
-        more = f" and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
         raise JobChangedError(
-            f"{', '.join(changed[:_LISTED])}{more}: changed since it was rented, as "
-            f"{results.path} tells. Nothing was sent. Give the changed job an id of its own."
+            f"Changed since they were rented: {some(changed)}. Nothing was sent. Give a changed "
+            "job an id of its own."
         )
-    return Plan(taken, tuple(to_rent), tuple(to_fetch), tuple(in_doubt))
 
 
 @frozen
@@ -191,8 +195,8 @@ class BatchRun:
             OSError: `results.jsonl` cannot be written. Nothing more was rented then.
             CancelledError: after the rents in flight were seen through and written down.
         """
-        paid = {job.id: self.results.of(job.id).token or "" for job in plan.to_fetch}
-        jobs = (*plan.to_fetch, *offer.jobs)
+        paid = {job.id: self.results.of(job.id).token or "" for job in plan.under_way}
+        jobs = (*plan.under_way, *offer.jobs)
         everything = run_batch(
             self.client, jobs, concurrency=concurrency, on_event=self._heard, paid=paid
         )
@@ -255,9 +259,9 @@ class BatchRun:
             if isinstance(error, AlreadyDownloadedError) and part.exists():
                 error.add_note(f"What arrived before is in {part} ({part.stat().st_size:,} bytes).")
             self._failures += 1
-            if unknown or self._failures <= _LISTED:
+            if unknown or self._failures <= LISTED:
                 self.display.job_failed(event.job.id, error)
-            elif self._failures == _LISTED + 1:
+            elif self._failures == LISTED + 1:
                 self.display.note(f"What else fails is told in {self.results.path} alone.")
 
     def _write(self, line: Line, job: str, **facts: Any) -> None:

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.box import ROUNDED
 from rich.console import Console
 from rich.live import Live
 from rich.progress import (
@@ -26,6 +27,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from ._display_results import (
@@ -44,6 +46,7 @@ from ._models import RentalState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from decimal import Decimal
 
     from rich.console import ConsoleRenderable, RichCast
 
@@ -130,6 +133,17 @@ class Display:
     def facts(self, facts: Iterable[tuple[str, str]], *, beside: bool = False) -> None:
         """Write facts with their labels, as results are written; or beside the result."""
         print_facts(self._err if beside else self._out, facts)
+
+    def states(self, states: Mapping[str, Mapping[str, Any]], paid: Decimal) -> None:
+        """Write how many jobs stand where, and what was paid for them."""
+        table = Table(box=ROUNDED, show_footer=True, footer_style="bold")
+        total = sum(state["jobs"] for state in states.values())
+        table.add_column("State", "All")
+        table.add_column("Jobs", f"{total:,}", justify="right")
+        table.add_column("Paid", money(paid), justify="right")
+        for state, stand in states.items():
+            table.add_row(state.replace("_", " "), f"{stand['jobs']:,}", money(stand["paid"]))
+        self._out.print(table)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """Write one JSON document, for programs."""

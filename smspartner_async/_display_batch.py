@@ -40,8 +40,8 @@ class Stage(Enum):
     UNKNOWN = "perhaps paid: outcome unknown"
 
 
-_TROUBLE: Final = frozenset({Stage.FAILED, Stage.UNKNOWN})
-_ENDS: Final = _TROUBLE | {Stage.DONE}
+_ENDS: Final = frozenset({Stage.DONE, Stage.FAILED, Stage.UNKNOWN})
+_ALWAYS: Final = frozenset({Stage.TO_DO, Stage.RENTING, Stage.AT_VENDOR, Stage.DONE})
 _STYLES: Final = {Stage.DONE: "green", Stage.FAILED: "red", Stage.UNKNOWN: "bold red"}
 
 
@@ -73,19 +73,22 @@ class Tally:
 
     def heard(self, event: JobEvent, price: Decimal | None = None) -> None:
         """Take note of a step of a job; `price` is what a rental costs."""
-        stage = _stage(event)
-        id = event.job.id  # noqa: A001 - what it is
-        before = self._where.get(id)
+        self.moved(event.job.id, _stage(event), price if event.step is JobStep.RENTED else None)
+
+    def moved(self, job: str, stage: Stage, paid: Decimal | None = None) -> None:
+        """Take note of where a job stands now, and of what was just paid for it."""
+        before = self._where.get(job)
+        if stage is before:
+            return
         if before is None:
-            self._began[id] = self._last_began = self.clock()
+            self._began[job] = self._last_began = self.clock()
         else:
             self.stages[before] -= 1
-        self._where[id] = stage
+        self._where[job] = stage
         self.stages[stage] += 1
-        if event.step is JobStep.RENTED and price is not None:
-            self.spent += price
-        if stage in _ENDS:
-            self._took += self.clock() - self._began.pop(id)
+        self.spent += paid or 0
+        if stage in _ENDS and before not in _ENDS:
+            self._took += self.clock() - self._began.pop(job)
 
     @property
     def ended(self) -> int:
@@ -134,7 +137,7 @@ class Tally:
         table.add_column(justify="right", no_wrap=True, overflow="ellipsis")
         for stage in Stage:
             count = self.to_do if stage is Stage.TO_DO else self.stages[stage]
-            if count or stage not in _TROUBLE:
+            if count or stage in _ALWAYS:
                 style = _STYLES.get(stage, "") if count else "dim"
                 table.add_row(Text(stage.value, style), Text(f"{count:,}", style))
         table.add_section()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ._rental_job import RentalJob
 
 NAME: Final = "results.jsonl"
-_OPEN_FLAGS: Final = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_OPEN_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _OWNER_ONLY: Final = 0o600
 
 
@@ -69,6 +69,7 @@ class Known:
         token: of the paid rental.
         price: what it costs, or might have cost; `None` where nobody told.
         at: when the last rent was sent, or about to be.
+        error: what went wrong at last.
     """
 
     line: Line = Line.NOT_RENTED
@@ -76,6 +77,7 @@ class Known:
     token: str | None = None
     price: Decimal | None = None
     at: str = ""
+    error: str | None = None
 
     @property
     def is_unknown(self) -> bool:
@@ -95,7 +97,7 @@ class Known:
     def and_then(self, line: Line, facts: Mapping[str, Any]) -> Known:
         """Tell what is known after one more line."""
         if line is Line.NOT_RENTED:
-            return Known(line=line)
+            return Known(line=line, error=facts.get("message"))
         price = facts.get("price")
         return evolve(
             self,
@@ -104,6 +106,7 @@ class Known:
             token=facts.get("token", self.token),
             price=self.price if price is None else Decimal(price),
             at=facts["at"] if line is Line.RENTING else self.at,
+            error=facts.get("message"),
         )
 
 
@@ -120,17 +123,29 @@ class Results:
 
     Attributes:
         path: where it is.
-        must_exist: do not make it.
         known: what is known of each job, by its id.
         balance: of the account, when the first run began; `None` where nobody told.
+        store: where the batch is kept, without a password; `None` where it is kept here alone.
     """
 
     path: Path
-    must_exist: bool = False
     known: dict[str, Known] = field(factory=dict, init=False)
     balance: Decimal | None = field(default=None, init=False)
+    store: str | None = field(default=None, init=False)
     _fd: int = field(default=-1, init=False)
     _cut: bool = field(default=False, init=False)
+
+    @classmethod
+    def look(cls, path: Path) -> Self:
+        """Read them while another run may be writing.
+
+        Raises:
+            ResultsError: a line cannot be read.
+            OSError: the file cannot be read.
+        """
+        results = cls(path)
+        results._read(path.read_bytes())
+        return results
 
     def __enter__(self) -> Self:
         """Make the folder and the file where they are missing, and read what is there.
@@ -139,11 +154,8 @@ class Results:
             ResultsError: another run has it open, or a line of it cannot be read.
             OSError: the disk does not let us.
         """
-        flags = _OPEN_FLAGS
-        if not self.must_exist:
-            flags |= os.O_CREAT
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.path, flags, _OWNER_ONLY)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, _OPEN_FLAGS, _OWNER_ONLY)
         try:
             lock(self._fd)
             with os.fdopen(os.dup(self._fd), "rb") as file:
@@ -214,6 +226,7 @@ class Results:
 
     def _take(self, line: Line, facts: Mapping[str, Any]) -> None:
         if line is Line.BEGUN:
+            self.store = facts.get("store", self.store)
             balance = facts.get("balance")
             if self.balance is None and balance is not None:
                 self.balance = Decimal(balance)

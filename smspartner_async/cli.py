@@ -25,6 +25,7 @@ try:
     from typer.core import TyperGroup
 
     from ._cli_batch import batch_app
+    from ._cli_store import add_worker
     from ._display import Display
     from ._interrupt import INTERRUPTED, first_interrupt_only
     from ._options import AsJson, Token, Wish, amount, keep_line, with_wish
@@ -83,6 +84,7 @@ app: typer.Typer = typer.Typer(
 
 
 app.add_typer(batch_app, name="batch")
+add_worker(app)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with one positional flag

@@ -32,6 +32,13 @@ RUN = ("batch", "run", "jobs.csv", "--out", "out", *QUICKLY, "--yes")
 @pytest.fixture(autouse=True)
 def _in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    begin_without_store(tmp_path)
+
+
+def begin_without_store(folder: Path) -> None:
+    """Begin a batch as without the extra `durable`: it goes on so, also where that is there."""
+    with Results(folder / "out" / "results.jsonl") as results:
+        results.add(Line.NOT_RENTED, "earlier")
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from smspartner_async._results import Line, Results
 
 from .shell import Shell, on_terminal, posix_only
 
@@ -51,5 +51,5 @@ def test_every_command_runs(
 def prepare(line: str) -> None:
     """Bring a job into the doubt that a line settles."""
     if found := re.match(r"smspartner batch resolve (\S+) .*--out (\S+)", line):
-        with Results(Path(found[2], "results.jsonl")) as results:
-            results.add(Line.RENTING, found[1], price="2.70")
+        with closing(sqlite3.connect(Path(found[2], "batch.db"))) as store, store:
+            store.execute("UPDATE smspartner_jobs SET state = 'needs_attention'")
