@@ -75,8 +75,9 @@ def shared(client: SMSPartnerClient, budget: Budget) -> Iterator[None]:
     """Let all requests of a client wait for a permit, too."""
     dispatcher = client._dispatcher  # noqa: SLF001 - every request passes its gate
     own = dispatcher.gate
-    dispatcher.gate = _SharedGate(own._interval, budget=budget)  # noqa: SLF001 - as above
+    gate = dispatcher.gate = _SharedGate(own._interval, budget=budget)  # noqa: SLF001 - as above
+    gate.passed = own.passed
     try:
         yield
     finally:
-        dispatcher.gate = own
+        dispatcher.gate, own.passed = own, gate.passed

@@ -153,8 +153,9 @@ def test_stopped_it_drains_and_tells_the_tokens(
     assert "3: 3 done" in out
     assert paid_for(shell) == [1, 2, 3]
     before = shell.sandbox.requests.total()
-    code, _, err = finished(shell, *RUN)
+    code, out, err = finished(shell, *RUN, "--json")
     assert code == 0
+    assert json.loads(out)["done"] == 3
     assert "nothing left to do" in err
     assert shell.sandbox.requests.total() == before
 
@@ -163,7 +164,9 @@ def test_stopped_it_drains_and_tells_the_tokens(
 def test_a_question_is_asked_once_for_new_rows_alone(shell: Shell, tmp_path: Path) -> None:
     """Rows added to the file are asked for and rented by the next run, and no old one again."""
     write_jobs(tmp_path, 1, limit="1.80")
-    assert finished(shell, *RUN)[0] == 0
+    code, out, _ = finished(shell, *RUN, "--json")
+    assert code == 0
+    assert json.loads(out)["requests"] == shell.sandbox.requests.total()
     write_jobs(tmp_path, 1, 2, limit="1.80")
     code, screen = on_terminal(shell, *RUN[:-1], react={"[y/N]": b"y\n"})
     assert code == 0

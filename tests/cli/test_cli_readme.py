@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+_REACTIONS = {"[y/N]": b"y\n", "is at work": b"\x03"}
 README = Path(__file__).parent.parent.parent / "README.md"
 
 
@@ -42,10 +43,10 @@ def test_every_command_runs(
                 token = shell.sandbox.rentals[-1].token if shell.sandbox.rentals else ""
                 program, *words = shlex.split(line.replace("TOKEN", token))
                 assert program == "smspartner"
-                code, screen = on_terminal(shell, *words, react={"[y/N]": b"y\n"})
+                code, screen = on_terminal(shell, *words, react=_REACTIONS)
                 assert code == 0, f"{line}\n{screen}"
                 ran += 1
-    assert ran >= 7
+    assert ran >= 11
 
 
 def prepare(line: str) -> None:
