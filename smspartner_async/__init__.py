@@ -1,4 +1,7 @@
-"""Async client for SMS Partner's contact rental."""
+"""Async client for SMS Partner's contact rental.
+
+To pytest, which may find it imported before its own start: PYTEST_DONT_REWRITE.
+"""
 
 from ._client import SMSPartnerClient
 from ._errors import (

@@ -15,6 +15,9 @@ from aioresponses import aioresponses
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smspartner_async import SMSPartnerClient
+    from smspartner_async.sandbox import Sandbox
+
 
 def pytest_sessionstart() -> None:
     """Start without an event loop: looptime would leak the one that it finds."""
@@ -26,6 +29,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own key and URL away from the tests."""
     monkeypatch.delenv("SMSPARTNER_API_KEY", raising=False)
     monkeypatch.delenv("SMSPARTNER_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def sandbox(smspartner_sandbox: Sandbox) -> Sandbox:
+    """The sandbox that users' tests have under a short name; a mark gives its options."""
+    return smspartner_sandbox
+
+
+@pytest.fixture
+def client(smspartner_client: SMSPartnerClient) -> SMSPartnerClient:
+    """The client that users' tests have, under a short name."""
+    return smspartner_client
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ mistake cannot sit on both sides of a test.
 
 from ._account import SandboxRental
 from ._command import run, serve
+from ._faults import Faults
 from ._server import Sandbox
 
-__all__ = ["Sandbox", "SandboxRental", "run", "serve"]
+__all__ = ["Faults", "Sandbox", "SandboxRental", "run", "serve"]

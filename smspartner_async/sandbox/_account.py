@@ -5,6 +5,7 @@ It knows no HTTP, and is told the time.
 
 import math
 import secrets
+from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -56,7 +57,7 @@ class Rental:
     token: str
     order: Order
     rented_at: float
-    fails: bool
+    end: int  # what it is once it has reached its age: ready, failed, or generating for good
     first_number: int
     downloaded: bool = False
 
@@ -75,15 +76,25 @@ class Account:
         self.paid = Decimal(0)
         self._speed = speed
         self._fail_every = fail_every
-        self._failures_due = 0
+        self._ends_due: deque[int] = deque()
         self._contacts_rented = 0
         self._rentals: dict[str, Rental] = {}
 
-    def fail_next(self, count: int) -> None:
-        """Let the next `count` rentals fail, beside those that already will."""
+    def end_next(self, end: int, count: int) -> None:
+        """Say how the next `count` rentals end, beside those that fail anyway."""
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count}.")
-        self._failures_due += count
+        self._ends_due.extend([end] * count)
+
+    def move(self, token: str, state: int) -> None:
+        """Put a rental into a state that lasts."""
+        if token not in self._rentals:
+            known = ", ".join(self._rentals) or "none"
+            raise ValueError(
+                f"No rental has the token {token!r}; the tokens of this sandbox: {known}."
+            )
+        rental = self._rentals[token]
+        rental.rented_at, rental.end, rental.downloaded = -math.inf, state, False
 
     def rent(self, order: Order, now: float) -> Rental:
         """Take the money and open a rental, or refuse and take nothing."""
@@ -95,7 +106,7 @@ class Account:
             token=secrets.token_hex(20),
             order=order,
             rented_at=now,
-            fails=self._next_fails(),
+            end=self._next_end(),
             first_number=self._contacts_rented,
         )
         self._contacts_rented += order.contacts
@@ -119,7 +130,7 @@ class Account:
             return _replies.REQUESTED
         if age < REQUESTED_FOR + GENERATING_FOR:
             return _replies.GENERATING
-        return _replies.FAILED if rental.fails else _replies.READY
+        return rental.end
 
     def take_file(self, rental: Rental, now: float) -> bytes:
         """Return the file of a rental, once.
@@ -144,13 +155,10 @@ class Account:
                 downloaded=rental.downloaded,
                 parameters=rental.order.parameters,
             )
-            for rental in self._rentals.values()
+            for rental in list(self._rentals.values())  # another thread may be renting
         )
 
-    def _next_fails(self) -> bool:
+    def _next_end(self) -> int:
         if self._fail_every is not None and (len(self._rentals) + 1) % self._fail_every == 0:
-            return True
-        if self._failures_due:
-            self._failures_due -= 1
-            return True
-        return False
+            return _replies.FAILED
+        return self._ends_due.popleft() if self._ends_due else _replies.READY

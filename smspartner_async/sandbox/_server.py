@@ -8,20 +8,34 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 from aiohttp import web
 
 from . import _replies, _rules
 from ._account import Account, Rental, SandboxRental
+from ._faults import OPERATIONS, Faults
 from ._rules import RefusedError
 
 _HIGHEST_PORT: Final = 65535
 # Requests are answered at once: nothing is worth waiting for when the sandbox closes.
 _SHUTDOWN_TIMEOUT: Final = 0.25
 
+_OPTIN: Final = "/v1/location/optin"
+_STATUS: Final = "/v1/location/status"
+_DOWNLOAD: Final = "/v1/location/file/download"
+_CREDITS: Final = "/v1/me"
+_OPERATIONS: Final = {_STATUS: "status", _DOWNLOAD: "download", _CREDITS: "credits"}
 
-class Sandbox:
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _HasToken(Protocol):
+    @property
+    def token(self) -> str: ...
+
+
+class Sandbox(Faults):
     """SMS Partner's contact rental on localhost, with an account whose money is made up.
 
     Use it as an async context manager, or call `start` and `close`. It keeps its account and
@@ -30,6 +44,9 @@ class Sandbox:
     A rental is requested (0) for 2 s, generating (1) for 6 s, and then ready (2) or failed (3);
     `speed` divides these times. Time is that of the event loop, so a loop in virtual time
     drives it. A file is served once; from then on the rental is downloaded (5).
+
+    What goes wrong is said beforehand: `fail_next_rental`, `lose_next_reply`, `limit_requests`
+    and their like. What came of it is asked afterwards: `assert_paid` and `assert_requests`.
 
     A contact costs 0.09 euros. A post code holds `50 + code % 368` contacts, a department
     `10 * (50 + code % 368)` (`2A` and `2B` count as 20), and the whole country 9,000.
@@ -64,6 +81,7 @@ class Sandbox:
             raise ValueError(
                 f"refuse_with must be one of {sorted(_rules.ACCESS_REFUSALS)}, not {refuse_with}."
             )
+        super().__init__()
         self._account = Account(balance=balance, speed=speed, fail_every=fail_every)
         self._api_key = api_key
         self._host = _loopback(host)
@@ -72,7 +90,10 @@ class Sandbox:
         self._turn = 0
         self._requests: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
-        self._now: Callable[[], float] = lambda: 0.0  # the loop's clock, once there is a loop
+
+    def __repr__(self) -> str:
+        where = "closed" if self._runner is None else self.base_url
+        return f"<Sandbox {where}: {len(self.rentals)} rentals, {self.paid} euros paid>"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -110,11 +131,13 @@ class Sandbox:
                 " Choose another port, or 0 for a free one.",
             ) from None
         self._now = asyncio.get_running_loop().time
+        self._closing = asyncio.Event()
         self._runner = runner
 
     async def close(self) -> None:
         """Stop listening and close every connection. Closing twice does nothing."""
         runner, self._runner = self._runner, None
+        self._closing.set()
         if runner is not None:
             await runner.cleanup()
 
@@ -158,27 +181,86 @@ class Sandbox:
 
     def fail_next_rental(self, count: int = 1) -> None:
         """Let the next `count` rentals end in state 3, beside those that already will."""
-        self._account.fail_next(count)
+        self._account.end_next(_replies.FAILED, count)
+
+    def hold_next_rental(self, count: int = 1) -> None:
+        """Let the next `count` rentals stay generating (1), until `make_ready` or `make_failed`."""
+        self._account.end_next(_replies.GENERATING, count)
+
+    def make_generating(self, token: str | _HasToken) -> None:
+        """Put a rental into state 1 now, where it stays. Raises `ValueError` for an unknown one."""
+        self._move(token, _replies.GENERATING)
+
+    def make_ready(self, token: str | _HasToken) -> None:
+        """Make the file of a rental now: state 2. One that was downloaded is served once more."""
+        self._move(token, _replies.READY)
+
+    def make_failed(self, token: str | _HasToken) -> None:
+        """Let a rental fail now: state 3. It is not paid back."""
+        self._move(token, _replies.FAILED)
+
+    def assert_paid(self, euros: Decimal | int | str) -> None:
+        """Raise an `AssertionError` that shows the whole account, unless just this was paid."""
+        __tracebackhide__ = True
+        if self.paid != Decimal(str(euros)):
+            raise AssertionError(
+                f"{self.paid} euros were paid, not {euros}.\n{self._account_of_it()}"
+            )
+
+    def assert_requests(self, **counts: int) -> None:
+        """Raise an `AssertionError` that shows the whole account, unless so many requests came.
+
+        Told by operation, as in `assert_requests(rent=1, price=0)`; the others are not looked at.
+        """
+        __tracebackhide__ = True
+        if unknown := counts.keys() - OPERATIONS:
+            raise ValueError(f"Operations are {', '.join(OPERATIONS)}; not {', '.join(unknown)}.")
+        wrong = {name: count for name, count in counts.items() if self.requests[name] != count}
+        if wrong:
+            told = "; ".join(f"{self.requests[n]} of {n}, not {wrong[n]}" for n in wrong)
+            raise AssertionError(f"Requests that came: {told}.\n{self._account_of_it()}")
+
+    def _account_of_it(self) -> str:
+        """Tell what happened so far, for whoever has to find out why a test failed."""
+        requests = ", ".join(f"{name} {count}" for name, count in self.requests.items())
+        rentals = [
+            f"{each.token[:8]}…: {each.contacts} contacts, {each.price} euros, state {each.state}"
+            for each in self.rentals
+        ]
+        return "\n".join(
+            [
+                f"Requests: {requests or 'none'}",
+                f"Rentals:  {'; '.join(rentals) or 'none'}",
+                f"Faults that were not played: {', '.join(self._still_planned()) or 'none'}",
+            ]
+        )
+
+    def _move(self, token: str | _HasToken, state: int) -> None:
+        self._account.move(token if isinstance(token, str) else token.token, state)
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[_answer_refusals])
-        application.router.add_post("/v1/location/optin", self._optin)
+        application = web.Application(middlewares=[_answer_refusals, self._answer])
+        application.router.add_post(_OPTIN, self._optin)
         for path, handler in (
-            ("/v1/location/status", self._status),
-            ("/v1/location/file/download", self._download),
-            ("/v1/me", self._credits),
+            (_STATUS, self._status),
+            (_DOWNLOAD, self._download),
+            (_CREDITS, self._credits),
         ):
             # A HEAD must not use up a file.
             application.router.add_get(path, handler, allow_head=False)
         return application
 
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Count a request, and answer it with whatever fault is planned."""
+        if request.match_info.http_exception is not None:  # a path or method of nobody's
+            return await handler(request)
+        operation = _OPERATIONS.get(request.path) or await _posted(request)
+        self._requests[operation] += 1
+        return await self._play(operation, request, lambda: handler(request))
+
     async def _optin(self, request: web.Request) -> web.Response:
-        try:
-            body = _rules.read_body(await request.read())
-        except RefusedError:
-            self._requests["unknown"] += 1
-            raise
-        self._requests[_rules.operation(body)] += 1
+        body = _rules.read_body(await request.read())
         self._check_access(body.get("apiKey"))
         order = _rules.read_order(body)
         if order.op != "rent":
@@ -187,13 +269,13 @@ class Sandbox:
         return _reply(request, _replies.receipt(order, rental.token, self._spelling()))
 
     async def _status(self, request: web.Request) -> web.Response:
-        rental = self._find(request, "status")
+        rental = self._find(request)
         state = self._account.state(rental, self._now())
         payload = _replies.status(rental.order, rental.token, state, self._spelling())
         return _reply(request, payload)
 
     async def _download(self, request: web.Request) -> web.Response:
-        rental = self._find(request, "download")
+        rental = self._find(request)
         name = f"contacts-{rental.token[:8]}.csv"
         return web.Response(
             body=self._account.take_file(rental, self._now()),
@@ -203,12 +285,10 @@ class Sandbox:
         )
 
     async def _credits(self, request: web.Request) -> web.Response:
-        self._requests["credits"] += 1
         self._check_access(request.query.get("apiKey"))
         return _reply(request, _replies.credit(self._account.balance))
 
-    def _find(self, request: web.Request, operation: str) -> Rental:
-        self._requests[operation] += 1
+    def _find(self, request: web.Request) -> Rental:
         self._check_access(request.query.get("apiKey"))
         return self._account.find(request.query.get("token", ""))
 
@@ -226,10 +306,16 @@ class Sandbox:
         return spelling
 
 
+async def _posted(request: web.Request) -> str:
+    """Name the operation of a POST."""
+    try:
+        return _rules.operation(_rules.read_body(await request.read()))
+    except RefusedError:
+        return "unknown"
+
+
 @web.middleware
-async def _answer_refusals(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def _answer_refusals(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except RefusedError as refusal:
