@@ -19,7 +19,6 @@ from smspartner_async import (
     ContactFile,
     DownloadInterruptedError,
     InsufficientCreditError,
-    PollingPolicy,
     PriceExceededError,
     Quote,
     Rental,
@@ -30,28 +29,18 @@ from smspartner_async import (
     SMSPartnerError,
 )
 from smspartner_async.batch import JobEvent, JobSkippedError, JobStep, RentalJob, run_batch
-from smspartner_async.sandbox import Sandbox
+from smspartner_async.testing import QUICK_POLLING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from smspartner_async.sandbox import Sandbox
+
 VOLUMES = {"06200": 20}  # which cost 1.80 in the sandbox
-QUICK = PollingPolicy(first_interval=0.02, max_interval=0.05)
 
 
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """Serve a sandbox in which a rental takes a few hundredths of a second."""
-    async with Sandbox(api_key=KEY, speed=400) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def client(sandbox: Sandbox) -> AsyncIterator[SMSPartnerClient]:
-    """Make a client on the sandbox that polls quickly."""
-    async with SMSPartnerClient(KEY, base_url=sandbox.base_url, polling=QUICK) as client:
-        yield client
+pytestmark = pytest.mark.smspartner_sandbox(api_key=KEY)
 
 
 # --- the way of a job ------------------------------------------------------------------------
@@ -180,14 +169,11 @@ async def test_no_jobs_have_no_outcomes(client: SMSPartnerClient, sandbox: Sandb
     assert not sandbox.requests
 
 
-async def test_two_hundred_jobs(tmp_path: Path) -> None:
+@pytest.mark.smspartner_sandbox(speed=10_000)
+async def test_two_hundred_jobs(client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """Two hundred jobs at twenty a time all end with a file of their own, and are paid once."""
-    async with (
-        Sandbox(api_key=KEY, speed=10_000) as sandbox,
-        SMSPartnerClient(KEY, base_url=sandbox.base_url) as client,
-    ):
-        jobs = jobs_of(200, tmp_path, volumes=VOLUMES)
-        outcomes = [outcome async for outcome in run_batch(client, jobs, concurrency=20)]
+    jobs = jobs_of(200, tmp_path, volumes=VOLUMES)
+    outcomes = [outcome async for outcome in run_batch(client, jobs, concurrency=20)]
     assert all(outcome.file and outcome.file.verified for outcome in outcomes)
     assert len({job.path.read_bytes() for job in jobs}) == 200
     assert sandbox.requests["rent"] == len(outcomes) == 200
@@ -230,7 +216,7 @@ async def test_only_checks_with_an_answer_are_told() -> None:
             return trouble.pop()
         return vendor(received)
 
-    async with FaultServer(answer) as server, client_of(server, polling=QUICK) as client:
+    async with FaultServer(answer) as server, client_of(server, polling=QUICK_POLLING) as client:
         (outcome,) = [one async for one in run_batch(client, jobs_of(1), on_event=diary)]
         assert server.count("status") == 2
     assert outcome.file is not None

@@ -23,32 +23,21 @@ from smspartner_async import (
     Targeting,
     TargetingError,
 )
-from smspartner_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aioresponses import aioresponses
+
+    from smspartner_async.sandbox import Sandbox
 
 KEY = "test-key"
 TARGETING = Targeting(gender="female", min_age=25, max_age=35, interest=12, zipcodes="06200")
 VENDOR = "https://api.smspartner.fr/v1"
 
 
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """Serve a sandbox in which a rental takes a fifth of a second."""
-    async with Sandbox(api_key=KEY, speed=40) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def client(sandbox: Sandbox) -> AsyncIterator[SMSPartnerClient]:
-    """Make a client on the sandbox that polls quickly."""
-    polling = PollingPolicy(first_interval=0.05, max_interval=0.1)
-    async with SMSPartnerClient(KEY, base_url=sandbox.base_url, polling=polling) as client:
-        yield client
+# A rental takes a fifth of a second: long enough for each of its states to be seen.
+pytestmark = pytest.mark.smspartner_sandbox(api_key=KEY, speed=40)
 
 
 async def test_the_whole_way_of_a_rental(

@@ -21,7 +21,6 @@ from smspartner_async import (
     AuthenticationError,
     FileNotReadyError,
     InvalidRequestError,
-    PollingPolicy,
     RentalFailedError,
     RentalNotFoundError,
     ResponseError,
@@ -75,21 +74,17 @@ async def test_a_whole_file(folder: Path) -> None:
     assert file.sha256 == hashlib.sha256(FILE).hexdigest()
 
 
-async def test_from_a_rental_to_its_file(folder: Path) -> None:
+async def test_from_a_rental_to_its_file(
+    client: SMSPartnerClient, sandbox: Sandbox, folder: Path
+) -> None:
     """A file: what was rented is what is downloaded, asked for once."""
     targeting = Targeting(gender="mixed", min_age=25, max_age=35, interest=14, zipcodes=["60200"])
-    async with (
-        Sandbox(speed=100) as sandbox,
-        SMSPartnerClient(
-            sandbox.api_key, base_url=sandbox.base_url, polling=PollingPolicy(first_interval=0.02)
-        ) as client,
-    ):
-        rental = await client.rent(targeting)
-        status = await client.wait_until_ready(rental)
-        file = await client.download(rental, folder / "contacts.csv")
-        with pytest.raises(AlreadyDownloadedError):
-            await client.download(rental, folder / "again.csv")
-        assert sandbox.requests["download"] == 2
+    rental = await client.rent(targeting)
+    status = await client.wait_until_ready(rental)
+    file = await client.download(rental, folder / "contacts.csv")
+    with pytest.raises(AlreadyDownloadedError):
+        await client.download(rental, folder / "again.csv")
+    assert sandbox.requests["download"] == 2
     assert list(contents(folder)) == ["contacts.csv"]
     numbers = [line for line in file.path.read_text().splitlines() if "336" in line]
     assert len(numbers) == status.phone_numbers

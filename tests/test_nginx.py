@@ -26,9 +26,12 @@ from smspartner_async.sandbox import Sandbox
 
 # Debian puts it where only root looks.
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(
-    NGINX is None, reason="nginx is not installed (Debian: apt-get install nginx-light)"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        NGINX is None, reason="nginx is not installed (Debian: apt-get install nginx-light)"
+    ),
+    pytest.mark.smspartner_sandbox(speed=50, balance=Decimal(10**6)),
+]
 
 TARGETING = Targeting(gender="mixed", min_age=25, max_age=35, interest=14, zipcodes="60200")
 IDLE = 0.02  # seconds after which nginx closes an idle connection of the impatient server
@@ -104,7 +107,7 @@ class Nginx:
 
 
 @pytest.fixture
-async def nginx(tmp_path: Path) -> AsyncIterator[Nginx]:
+async def nginx(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Nginx]:
     assert NGINX is not None
     authority = Authority()
     certificate = authority.certificate("127.0.0.1")
@@ -112,23 +115,20 @@ async def nginx(tmp_path: Path) -> AsyncIterator[Nginx]:
     for pem in certificate.cert_chain_pems:
         pem.write_to_path(tmp_path / "chain.pem", append=True)
     ports = {name: unused_port() for name in ("plain", "limited", "polite", "impatient")}
-    async with Sandbox(speed=50, balance=Decimal(10**6)) as sandbox:
-        sandbox_port = port_of(sandbox.base_url)
-        (tmp_path / "nginx.conf").write_text(
-            CONFIGURATION.format(
-                folder=tmp_path, idle=int(IDLE * 1000), sandbox=sandbox_port, **ports
-            )
-        )
-        process = await asyncio.create_subprocess_exec(
-            *(NGINX, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log")
-        )
-        try:
-            assert await _listens(process, ports["impatient"]), _text(tmp_path / "error.log")
-            yield Nginx(sandbox, authority.client(), ports, tmp_path / "error.log")
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
+    sandbox_port = port_of(sandbox.base_url)
+    (tmp_path / "nginx.conf").write_text(
+        CONFIGURATION.format(folder=tmp_path, idle=int(IDLE * 1000), sandbox=sandbox_port, **ports)
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(NGINX, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log")
+    )
+    try:
+        assert await _listens(process, ports["impatient"]), _text(tmp_path / "error.log")
+        yield Nginx(sandbox, authority.client(), ports, tmp_path / "error.log")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
 
 
 async def _listens(process: asyncio.subprocess.Process, port: int) -> bool:

@@ -22,10 +22,11 @@ from smspartner_async import (
     TargetingError,
     TransportError,
 )
-from smspartner_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from smspartner_async.sandbox import Sandbox
 
 PLACE = Targeting(gender="mixed", min_age=25, max_age=35, interest=12, zipcodes="06200")
 VOLUMES = {"06200": 20}  # 1.80 euros in the sandbox
@@ -37,29 +38,27 @@ def quote(cost: object) -> Reply:
     return json_reply({"success": True, "op": "price", "datas": rows, "cost": cost})
 
 
-def sandbox_client(sandbox: Sandbox) -> SMSPartnerClient:
-    return SMSPartnerClient(sandbox.api_key, base_url=sandbox.base_url)
-
-
 # --- max_total -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [Decimal("1.80"), Decimal("1.81"), Decimal("1e9"), 2])
-async def test_a_price_within_the_limit_is_rented(limit: Decimal) -> None:
+async def test_a_price_within_the_limit_is_rented(
+    client: SMSPartnerClient, sandbox: Sandbox, limit: Decimal
+) -> None:
     """A paid request, 5: a quote that equals `max_total`, or is below it, is rented."""
-    async with Sandbox() as sandbox, sandbox_client(sandbox) as client:
-        await client.rent(PLACE, VOLUMES, max_total=limit)
-        assert sandbox.paid == Decimal("1.80")
-        assert sandbox.requests == {"price": 1, "rent": 1}
+    await client.rent(PLACE, VOLUMES, max_total=limit)
+    assert sandbox.paid == Decimal("1.80")
+    assert sandbox.requests == {"price": 1, "rent": 1}
 
 
 @pytest.mark.parametrize("limit", [Decimal("1.79"), Decimal("1.7999999"), Decimal(0), 1])
-async def test_a_price_above_the_limit_is_not_rented(limit: Decimal) -> None:
+async def test_a_price_above_the_limit_is_not_rented(
+    client: SMSPartnerClient, sandbox: Sandbox, limit: Decimal
+) -> None:
     """A paid request, 5: a quote above `max_total` raises without renting."""
-    async with Sandbox() as sandbox, sandbox_client(sandbox) as client:
-        with pytest.raises(PriceExceededError) as caught:
-            await client.rent(PLACE, VOLUMES, max_total=limit)
-        assert sandbox.requests == {"price": 1}
+    with pytest.raises(PriceExceededError) as caught:
+        await client.rent(PLACE, VOLUMES, max_total=limit)
+    assert sandbox.requests == {"price": 1}
     assert caught.value.max_total == limit
     assert caught.value.quote is not None
     assert caught.value.quote.cost is not None

@@ -39,7 +39,6 @@ from smspartner_async import (
     Targeting,
     WaitTimeoutError,
 )
-from smspartner_async.sandbox import Sandbox
 
 STEADY: Final = PollingPolicy(jitter=0)
 UNKNOWN: Final = said(4)
@@ -65,19 +64,15 @@ ENDINGS: Final = [
 
 
 @pytest.mark.looptime
-async def test_waits_for_a_rental_from_beginning_to_end() -> None:
+async def test_waits_for_a_rental_from_beginning_to_end(client: SMSPartnerClient) -> None:
     """A poll: a rental of the sandbox is waited for, by its token or whatever holds it."""
     people = Targeting(gender=Gender.MIXED, min_age=18, max_age=30, interest=12, zipcodes="60200")
-    async with (
-        Sandbox() as sandbox,
-        SMSPartnerClient(sandbox.api_key, base_url=sandbox.base_url) as client,
-    ):
-        rental = await client.rent(people)
-        ready = await client.wait_until_ready(rental)
-        assert ready.state is RentalState.READY
-        assert ready.token == rental.token
-        for token in (ready, rental.token):
-            assert (await client.wait_until_ready(token)).state is RentalState.READY
+    rental = await client.rent(people)
+    ready = await client.wait_until_ready(rental)
+    assert ready.state is RentalState.READY
+    assert ready.token == rental.token
+    for token in (ready, rental.token):
+        assert (await client.wait_until_ready(token)).state is RentalState.READY
 
 
 # --- 5: ends ---------------------------------------------------------------------------------

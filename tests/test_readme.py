@@ -8,17 +8,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 import smspartner_async
-from smspartner_async import PollingPolicy, SMSPartnerClient
-from smspartner_async.sandbox import Sandbox
+from smspartner_async import SMSPartnerClient
+from smspartner_async.testing import QUICK_POLLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -33,43 +32,40 @@ def is_service(source: str) -> bool:
     return re.match(r"# \w+_service\.py;", source) is not None
 
 
+@pytest.mark.usefixtures("sandbox")
 async def test_every_python_block_runs(
     subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A reader can paste each Python block of README.md into an async function, and it works."""
     monkeypatch.chdir(tmp_path)
-    quick = PollingPolicy(first_interval=0.05, max_interval=0.1)
     monkeypatch.setattr(
         inspect.unwrap(SMSPartnerClient.__init__),
         "__kwdefaults__",
         {
             **(SMSPartnerClient.__init__.__kwdefaults__ or {}),
-            "polling": quick,
+            "polling": QUICK_POLLING,
         },
     )
-    async with Sandbox(speed=50) as sandbox:
-        monkeypatch.setenv("SMSPARTNER_API_KEY", sandbox.api_key)
-        monkeypatch.setenv("SMSPARTNER_BASE_URL", sandbox.base_url)
-        names: dict[str, Any] = {"__name__": "readme"}
-        blocks = [
-            (line, source)
-            for line, source in _blocks(PythonCodeBlockParser())
-            if not is_service(str(source))
-        ]
-        assert len(blocks) > 10
-        for line, source in blocks:
-            with subtests.test(f"README.md:{line}"):
-                text = str(source).replace("asyncio.run(main())", "await main()")
-                code = compile(
-                    "\n" * line + text,
-                    str(README),
-                    "exec",
-                    flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-                    dont_inherit=True,
-                )
-                ran = eval(code, names)  # noqa: S307 - our own README
-                if inspect.isawaitable(ran):
-                    await ran
+    names: dict[str, Any] = {"__name__": "readme"}
+    blocks = [
+        (line, source)
+        for line, source in _blocks(PythonCodeBlockParser())
+        if not is_service(str(source))
+    ]
+    assert len(blocks) > 10
+    for line, source in blocks:
+        with subtests.test(f"README.md:{line}"):
+            text = str(source).replace("asyncio.run(main())", "await main()")
+            code = compile(
+                "\n" * line + text,
+                str(README),
+                "exec",
+                flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                dont_inherit=True,
+            )
+            ran = eval(code, names)  # noqa: S307 - our own README
+            if inspect.isawaitable(ran):
+                await ran
 
 
 def test_the_error_table_names_every_error() -> None:
