@@ -16,13 +16,15 @@ from urllib.parse import urlsplit
 import aiohttp
 from attrs import define, field, frozen
 
-from smspartner_async import PollingPolicy, SMSPartnerClient
+from smspartner_async import PollingPolicy, RentalState, SMSPartnerClient
 
 from .server import STATUS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
+
+    from smspartner_async import PollEvent
 
 KEY: Final = "0123456789abcdef0123456789abcdef01234567"
 PAUSE: Final = 0.001
@@ -83,9 +85,25 @@ async def _this_client(base: str) -> AsyncIterator[Contender]:
     async with SMSPartnerClient(KEY, base_url=f"{base}/v1", polling=policy) as client:
 
         async def prepare(token: str, polls: int) -> Callable[[], Awaitable[object]]:  # noqa: ARG001 - the server knows
-            return partial(client.wait_until_ready, token)
+            return partial(client.wait_until_ready, token, on_poll=_look_at_state)
 
         yield Contender(client.status, prepare)
+
+
+def _look_at_state(event: PollEvent) -> None:
+    assert event.status is not None  # noqa: S101 - told to the type checker
+    assert event.status.state is not RentalState.UNKNOWN  # noqa: S101 - as the server has it
+
+
+@asynccontextmanager
+async def _this_client_all_read(base: str) -> AsyncIterator[Contender]:
+    """A status is read as far as it is looked at: here, all of it."""
+    async with SMSPartnerClient(KEY, base_url=f"{base}/v1") as client:
+
+        async def ask(token: str) -> Any:
+            return (await client.status(token)).targeting
+
+        yield Contender(ask)
 
 
 @asynccontextmanager
@@ -216,6 +234,7 @@ ENTRIES: Final = (
     Entry("bare aiohttp, again", _bare, ("aiohttp",)),
     Entry("socket floor", _floor),
     Entry(OURS, _this_client, ("smspartner_async",), waiting="this client, wait_until_ready"),
+    Entry(f"{OURS}, all of it read", _this_client_all_read, ("smspartner_async",)),
     Entry("azure-core", _azure, ("azure-core", "aiohttp"), waiting="azure-core, AsyncLROPoller"),
     Entry("httpx", _httpx, ("httpx",)),
     Entry("openai-python", _openai, ("openai",)),

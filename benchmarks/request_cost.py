@@ -178,7 +178,8 @@ def run(options: Options) -> Section:
             "`json.loads(await r.read())`) in the same round. CPU time is that of the client's "
             "process alone; the server runs in another. “bare aiohttp, again” shows how far two "
             "equals lie apart. This client runs with everything on: typed model, size limit, "
-            "timeout, retry, redaction."
+            "timeout, retry, redaction, an `on_poll` that is told of each poll. A status is read "
+            "as far as it is looked at: its state in “this client”, all of it in “all of it read”."
         ),
         tables=(
             _table("One request", costs.requests, single),
