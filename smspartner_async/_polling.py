@@ -284,8 +284,10 @@ class Wait:
 
     async def _tell(self, next_delay: float | None) -> None:
         """Tell the log, and `on_poll`, of the check just made, and when the next one is due."""
-        if self._error is not None or is_logged():
-            self._write_down(next_delay)
+        # Of trouble that goes on, the beginning is news; what ends the wait is raised.
+        unusual = self._errors_in_a_row == 1 and next_delay is not None
+        if unusual or is_logged():
+            self._write_down(next_delay, logging.WARNING if unusual else logging.DEBUG)
         if self.on_poll is None:
             return
         event = PollEvent(
@@ -309,10 +311,10 @@ class Wait:
             if not scope.expired():  # the callback's own
                 raise
 
-    def _write_down(self, next_delay: float | None) -> None:
+    def _write_down(self, next_delay: float | None, level: int) -> None:
         found = self._error if self._status is None else self._status.state.name
         log.log(
-            logging.DEBUG if self._error is None else logging.WARNING,
+            level,
             "check %d of rental %s: %s; %s",
             self._attempts,
             shortened(self.token),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import faults
 import pytest
 from fault_server import FaultServer
-from polls import GENERATING, KEY, READY
+from polls import GENERATING, KEY, READY, start
 from renting import TARGETING, receipt
 
 from smspartner_async import (
+    ConfigurationError,
     PollingPolicy,
     RateLimitError,
     RentOutcomeUnknownError,
+    ResponseError,
     RetryPolicy,
     SMSPartnerClient,
 )
@@ -116,6 +119,28 @@ async def test_a_check_that_failed_is_a_warning(told: Callable[[], Told]) -> Non
     assert "check 1 of rental 01234567…" in warning[1]
     assert warning[2]["http_status"] == 503
     assert warning[2]["attempt"] == 1
+
+
+async def test_only_the_beginning_of_trouble_is_a_warning(told: Callable[[], Told]) -> None:
+    """Thousands of waits that ride out the same trouble, or end with it, do not flood a log."""
+    async with FaultServer(default=faults.busy(503)) as server, client_of(server) as client:
+        with pytest.raises(ResponseError):
+            await client.wait_until_ready(TOKEN)  # ten failures in a row
+    checks = [level for level, text, _ in told() if text.startswith("check")]
+    assert checks == ["WARNING"] + ["DEBUG"] * 9
+
+
+async def test_what_ends_a_wait_is_raised_and_no_warning(told: Callable[[], Told]) -> None:
+    """A client that is closed leaves no warning for each of its waits."""
+    async with FaultServer(GENERATING) as server:
+        client = SMSPartnerClient(KEY, base_url=server.base_url)  # which asks once in two seconds
+        heard = asyncio.Event()
+        waiting = start(client.wait_until_ready(TOKEN, on_poll=lambda _: heard.set()))
+        await heard.wait()
+        await client.close()
+        with pytest.raises(ConfigurationError):
+            await waiting
+    assert "WARNING" not in {level for level, _, _ in told()}
 
 
 async def test_a_pause_of_all_requests_is_a_warning(told: Callable[[], Told]) -> None:
