@@ -337,7 +337,7 @@ def test_a_fault_that_cannot_be_is_told(message: str) -> None:
 
 
 async def test_a_silent_request_does_not_hold_up_the_sandboxs_end() -> None:
-    """A sandbox that owes a reply for ever hangs up when it closes, as soon as it is told to."""
+    """A sandbox that owes a reply for ever hangs up when it closes."""
     sandbox = Sandbox()
     sandbox.delay_next_reply("credits")
     await sandbox.start()

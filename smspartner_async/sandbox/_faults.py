@@ -38,7 +38,6 @@ class Faults:
         self._planned: defaultdict[str, deque[tuple[str, _Fault]]] = defaultdict(deque)
         self._limit: tuple[float, bool] | None = None
         self._limited_until: float | None = None
-        self._closing = asyncio.Event()  # a new one each time that the sandbox is opened
         self._now: Callable[[], float] = lambda: 0.0  # the loop's clock, once there is a loop
 
     def drop_next_request(self, operation: Operation, count: int = 1) -> None:
@@ -69,11 +68,11 @@ class Faults:
         if not seconds >= 0:
             raise ValueError(f"seconds must be at least 0, not {seconds}.")
 
-        async def fault(request: web.Request, work: _Work) -> web.StreamResponse:
+        async def fault(_request: web.Request, work: _Work) -> web.StreamResponse:
             try:
                 return await work()
             finally:
-                await self._pause(seconds, request)
+                await _pause(seconds)
 
         self._plan("delay_next_reply", operation, fault, count)
 
@@ -173,14 +172,12 @@ class Faults:
         headers = {"Retry-After": str(math.ceil(left))} if retry_after else {}
         return web.Response(status=429, headers=headers)
 
-    async def _pause(self, seconds: float, request: web.Request) -> None:
-        """Let time pass, or hang up when the sandbox closes sooner."""
-        try:
-            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            return
-        _hang_up(request)
+
+async def _pause(seconds: float) -> None:
+    """Let time pass, which may be for ever: until the sandbox closes."""
+    if math.isinf(seconds):
+        await asyncio.Event().wait()
+    await asyncio.sleep(seconds)
 
 
 def _hang_up(request: web.Request, last_words: bytes = b"") -> web.Response:

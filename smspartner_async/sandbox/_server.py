@@ -131,13 +131,11 @@ class Sandbox(Faults):
                 " Choose another port, or 0 for a free one.",
             ) from None
         self._now = asyncio.get_running_loop().time
-        self._closing = asyncio.Event()
         self._runner = runner
 
     async def close(self) -> None:
         """Stop listening and close every connection. Closing twice does nothing."""
         runner, self._runner = self._runner, None
-        self._closing.set()
         if runner is not None:
             await runner.cleanup()
 
