@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
@@ -277,8 +278,8 @@ class Ledger:
         self, connection: sa.Connection, wanted: int, per_minute: float
     ) -> tuple[int, int, int]:
         """Reserve permits for requests. Tell how many, the moment of the first, and the time."""
-        distance = int(60 * SECOND / per_minute)
-        count = max(1, min(wanted, SECOND // distance))
+        distance = math.ceil(60 * SECOND / per_minute)
+        count = max(1, min(wanted, int(per_minute // 60)))  # no more than a second holds
         now: int = connection.execute(sa.select(self.now)).scalar_one()
         free_at = connection.execute(sa.select(_BUDGET.c.free_at)).scalar()
         if free_at is None:

@@ -23,6 +23,7 @@ from dbos import DBOS
 
 from ._errors import (
     AlreadyDownloadedError,
+    ConfigurationError,
     DownloadInterruptedError,
     FileNotReadyError,
     RentOutcomeUnknownError,
@@ -157,10 +158,21 @@ class Desk(ABC):
 _desk: Desk | None = None
 
 
-def open_desk(desk: Desk | None) -> None:
-    """Let the steps in this process work there; `None` lets them wait for another one."""
-    global _desk  # noqa: PLW0603 - DBOS calls functions, and runs once in a process
+@contextmanager
+def opened(desk: Desk) -> Iterator[None]:
+    """Let the steps in this process work there; without one they wait for the next.
+
+    Raises:
+        ConfigurationError: there is one already.
+    """
+    global _desk  # noqa: PLW0603 - DBOS calls functions, and is one in a process
+    if _desk is not None:
+        raise ConfigurationError("A worker runs in this process already; one is enough.")
     _desk = desk
+    try:
+        yield
+    finally:
+        _desk = None
 
 
 async def _at_desk() -> Desk:

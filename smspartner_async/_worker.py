@@ -17,7 +17,7 @@ from ._errors import AccessDeniedError, AuthenticationError, ConfigurationError,
 from ._journal import Journal
 from ._ledger import JOBS, SECOND, Ledger
 from ._records import JobState
-from ._rental import VERSION, Desk, Job, open_desk, rental, workflow_id
+from ._rental import VERSION, Desk, Job, opened, rental, workflow_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,8 +96,8 @@ class Workplace(Desk):
             raise  # it would fail every job that it takes
         except SMSPartnerError as error:
             _log.warning("the vendor cannot be reached now: %s", error)
+        self._cleanup.enter_context(opened(self))
         await self.ledger(Ledger.beat, self.id, self.take_over_after)
-        open_desk(self)
         if self.dbos is None:
             self._launch()
         else:
@@ -124,7 +124,6 @@ class Workplace(Desk):
         DBOS.launch()
 
     async def _end(self) -> None:
-        open_desk(None)
         await _cancelled(self._beater)
         if self._launched:
             await asyncio.to_thread(DBOS.destroy)

@@ -1,0 +1,101 @@
+"""An application that runs DBOS already: our workflows on its own instance."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from dbos import DBOS
+
+from smspartner_async import ConfigurationError
+from smspartner_async.durable import JobState, Store
+
+from .batches import jobs_of
+from .test_attention import end_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from smspartner_async import SMSPartnerClient
+    from smspartner_async.sandbox import Sandbox
+
+
+@DBOS.workflow(name="application.greeting")
+async def greeting(name: str) -> str:
+    return f"hello {name}"
+
+
+@asynccontextmanager
+async def application(folder: Path, **config: str) -> AsyncIterator[DBOS]:
+    dbos = DBOS(
+        config={
+            "name": "some-application",
+            "system_database_url": f"sqlite:///{folder}/application.db",
+            "application_version": "7",
+            **config,  # type: ignore[typeddict-item]
+        }
+    )
+    DBOS.launch()
+    try:
+        yield dbos
+    finally:
+        await asyncio.to_thread(DBOS.destroy)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+
+
+async def test_an_application_lends_its_own_dbos(
+    store: Store, client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Our jobs run on its instance, beside its own workflows, which go on when the worker ends."""
+    async with application(tmp_path, executor_id="machine-1") as dbos:
+        await store.submit(jobs_of(3, tmp_path))
+        async with store.worker(client, dbos=dbos) as worker:
+            assert worker.id == "machine-1"
+            for number in (1, 2, 3):
+                assert (await end_of(store, f"job-{number}")).state is JobState.DONE
+            assert await greeting("while a worker works") == "hello while a worker works"
+        assert await greeting("afterwards") == "hello afterwards"
+        done = await DBOS.list_workflows_async(name="smspartner.rental")
+        assert {workflow.status for workflow in done} == {"SUCCESS"}
+        assert {workflow.app_version for workflow in done} == {"7"}
+    assert len(sandbox.rentals) == 3
+
+
+async def test_its_jobs_go_on_with_its_next_worker(
+    store: Store, client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A worker that ends while jobs wait leaves them to the next one of the same process."""
+    await store.submit(jobs_of(2, tmp_path))
+    async with application(tmp_path, executor_id="machine-1") as dbos:
+        async with store.worker(client, dbos=dbos):
+            while len(await store.records(JobState.WAITING)) < 2:  # noqa: ASYNC110 - as it is
+                await asyncio.sleep(0)
+        async with store.worker(client, dbos=dbos):
+            for number in (1, 2):
+                assert (await end_of(store, f"job-{number}")).state is JobState.DONE
+    assert len(sandbox.rentals) == 2
+
+
+async def test_an_instance_with_the_name_of_all_others_is_refused(
+    store: Store, client: SMSPartnerClient, tmp_path: Path
+) -> None:
+    """DBOS's default executor_id is the same for all processes, which would do the same jobs."""
+    async with application(tmp_path) as dbos:
+        with pytest.raises(ConfigurationError, match="executor_id"):
+            async with store.worker(client, dbos=dbos):
+                pass
+
+
+async def test_an_instance_that_was_not_passed_is_not_touched(
+    store: Store, client: SMSPartnerClient, tmp_path: Path
+) -> None:
+    """DBOS takes one configuration for each process: a second one would silently be ignored."""
+    async with application(tmp_path, executor_id="machine-1"):
+        with pytest.raises(ConfigurationError, match="dbos="):
+            async with store.worker(client):
+                pass
+        assert await greeting("still") == "hello still"

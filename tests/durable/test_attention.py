@@ -1,0 +1,211 @@
+"""An outcome that nobody knows: parked, told of, settled by a person, and never paid for again."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fault_server import FaultServer
+from faults import close_before_head, vendor_error
+
+from smspartner_async._ledger import Ledger
+from smspartner_async.durable import JobRecord, JobState, Store
+
+from .batches import jobs_of
+from .scripted import FILE, Vendor, client_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LOST = close_before_head()
+NO_MONEY = vendor_error(11, "Crédit insuffisant")
+
+
+@asynccontextmanager
+async def at_work(store: Store, vendor: Vendor) -> AsyncIterator[FaultServer]:
+    async with (
+        FaultServer(default=vendor) as server,
+        client_of(server) as client,
+        store.worker(client, take_over_after=0.4),
+    ):
+        yield server
+
+
+async def end_of(store: Store, job_id: str) -> JobRecord:
+    """Wait until a job is not open."""
+    async for _ in store.watch([job_id], interval=0.02):
+        pass
+    return await store.record(job_id)
+
+
+async def unknown(store: Store, folder: Path) -> JobRecord:
+    """Bring a job of this store to where it needs attention."""
+    await store.submit(jobs_of(1, folder))
+    async with at_work(store, Vendor({1: [LOST]})):
+        return await end_of(store, "job-1")
+
+
+async def test_an_unknown_outcome_parks_the_job_and_tells_what_is_known(
+    store: Store, tmp_path: Path
+) -> None:
+    """When, by whom, the balance before and now, and the journal's lines: all is in the record."""
+    record = await unknown(store, tmp_path)
+    assert record.state is JobState.NEEDS_ATTENTION
+    assert record.token is None
+    assert "may" in (record.error or "")
+    known = record.attention
+    assert known["worker"] == record.worker
+    assert Path(known["journal"]).parent == tmp_path / "rentals.db.journal"
+    (line,) = known["journal_lines"]
+    assert (line["job"], line["nonce"]) == ("job-1", known["nonce"])
+    assert "sending" in line
+    assert (known["balance_before"], known["balance_now"]) == ("10", "8.20")
+    assert known["balance_before_at"] <= known["claimed_at"] <= known["balance_now_at"]
+    assert Decimal(known["price"]) == Decimal("1.80")
+
+
+async def test_it_is_never_sent_again_by_itself(store: Store, tmp_path: Path) -> None:
+    """Neither a restart nor submitting the job again rents anything."""
+    await unknown(store, tmp_path)
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        assert await store.submit(jobs_of(1, tmp_path)) == 0
+        await store.submit(jobs_of(2, tmp_path))
+        assert (await end_of(store, "job-2")).state is JobState.DONE
+    assert vendor.wire == {2: 1}
+    assert (await store.record("job-1")).state is JobState.NEEDS_ATTENTION
+
+
+async def test_a_person_who_has_found_the_token_gets_the_file(store: Store, tmp_path: Path) -> None:
+    """`token=` goes on with waiting and downloading, and rents nothing."""
+    await unknown(store, tmp_path)
+    await store.resolve("job-1", token="tok-found")
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        record = await end_of(store, "job-1")
+    assert record.state is JobState.DONE
+    assert (record.token, record.price) == ("tok-found", Decimal("1.80"))
+    assert record.job.path.read_bytes() == FILE
+    assert vendor.wire == {}
+
+
+async def test_a_person_who_knows_that_nothing_was_charged_lets_it_rent_anew(
+    store: Store, tmp_path: Path
+) -> None:
+    """`not_charged=True` prices and rents once more."""
+    await unknown(store, tmp_path)
+    await store.resolve("job-1", not_charged=True)
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        record = await end_of(store, "job-1")
+    assert (record.state, record.run, record.token) == (JobState.DONE, 2, "tok-1")
+    assert vendor.wire == {1: 1}
+
+
+async def test_a_job_can_be_given_up(store: Store, tmp_path: Path) -> None:
+    """`give_up=True` ends it, with what was known kept."""
+    before = await unknown(store, tmp_path)
+    await store.resolve("job-1", give_up=True)
+    record = await store.record("job-1")
+    assert record.state is JobState.GIVEN_UP
+    assert record.attention == before.attention
+
+
+async def test_settling_what_is_not_open_to_it_is_refused(store: Store, tmp_path: Path) -> None:
+    """Exactly one way out, of a job that is there and needs it; else nothing is done."""
+    await store.submit(jobs_of(1, tmp_path))
+    for wrong in ({}, {"token": "t", "give_up": True}, {"not_charged": True, "give_up": True}):
+        with pytest.raises(ValueError, match="exactly one"):
+            await store.resolve("job-1", **wrong)
+    with pytest.raises(ValueError, match="QUEUED, not NEEDS_ATTENTION"):
+        await store.resolve("job-1", not_charged=True)
+    with pytest.raises(ValueError, match="QUEUED, not FAILED"):
+        await store.resume("job-1")
+    with pytest.raises(LookupError, match="job-9"):
+        await store.resolve("job-9", give_up=True)
+    assert (await store.record("job-1")).run == 1
+
+
+async def test_a_token_that_turns_up_in_the_journal_is_gone_on_with(
+    store: Store, tmp_path: Path
+) -> None:
+    """A worker that comes back and finds the answer in its journal needs no person."""
+    record = await unknown(store, tmp_path)
+    with Path(record.attention["journal"]).open("a") as journal:  # noqa: ASYNC230 - a test
+        journal.write(f'{{"nonce": "{record.attention["nonce"]}", "token": "tok-late"}}\n')
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        async for seen in store.watch(interval=0.02):
+            record = seen
+            if record.state is JobState.NEEDS_ATTENTION:
+                break
+        while record.state is not JobState.DONE:
+            record = await store.record("job-1")
+    assert record.token == "tok-late"
+    assert vendor.wire == {}
+
+
+async def test_a_token_that_a_frozen_worker_brings_late_is_gone_on_with(
+    store: Store, tmp_path: Path
+) -> None:
+    """It reaches the record although others have parked the job meanwhile."""
+    record = await unknown(store, tmp_path)
+    late = {"id": "job-1", "run": 1, "state": "waiting", "worker": "frozen", "token": "tok-late"}
+    assert await store._ledger(Ledger.note, [late]) == [True]
+    parked = await store.record("job-1")
+    assert parked.state is JobState.NEEDS_ATTENTION
+    assert (parked.token, parked.attention) == ("tok-late", record.attention)
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        while (await store.record("job-1")).state is not JobState.DONE:
+            pass
+    assert vendor.wire == {}
+
+
+async def test_a_refusal_fails_the_job_and_can_be_resumed(store: Store, tmp_path: Path) -> None:
+    """A job that the vendor refused was not charged; resumed, it is priced and rented."""
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor({1: [NO_MONEY]})
+    async with at_work(store, vendor):
+        record = await end_of(store, "job-1")
+        assert record.state is JobState.FAILED
+        assert record.token is None
+        assert "credit" in (record.error or "")
+        await store.resume("job-1")
+        record = await end_of(store, "job-1")
+    assert (record.state, record.error) == (JobState.DONE, None)
+    assert vendor.wire == {1: 2}
+
+
+async def test_a_paid_job_that_failed_is_resumed_from_its_token(
+    store: Store, tmp_path: Path
+) -> None:
+    """What is paid is not paid for again, whatever went wrong afterwards."""
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor(states={"tok-1": 3})
+    async with at_work(store, vendor):
+        record = await end_of(store, "job-1")
+        assert (record.state, record.token) == (JobState.FAILED, "tok-1")
+        vendor.states["tok-1"] = 2
+        await store.resume("job-1")
+        record = await end_of(store, "job-1")
+    assert (record.state, record.token) == (JobState.DONE, "tok-1")
+    assert vendor.wire == {1: 1}
+
+
+async def test_nothing_is_rented_above_the_limit_or_without_a_place_for_the_file(
+    store: Store, tmp_path: Path
+) -> None:
+    """A price above `max_total`, or a file that is there, fails the job before it costs money."""
+    dear, taken = jobs_of(2, tmp_path, max_total=Decimal(1))
+    taken.path.write_text("somebody's")
+    await store.submit([dear, taken])
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        assert "limit is 1" in ((await end_of(store, dear.id)).error or "")
+        assert "exists" in ((await end_of(store, taken.id)).error or "")
+    assert vendor.wire == {}
+    assert taken.path.read_text() == "somebody's"
