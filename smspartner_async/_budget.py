@@ -32,14 +32,16 @@ class Budget:
     """
 
     _reserve: Callable[[int], Awaitable[list[float]]]
-    _queue: list[tuple[bool, int, asyncio.Future[None]]] = field(factory=list, init=False)
+    _queue: list[tuple[bool, float, int, asyncio.Future[None]]] = field(factory=list, init=False)
     _numbers: itertools.count[int] = field(factory=itertools.count, init=False)
     _clerk: asyncio.Task[None] | None = field(default=None, init=False)
 
-    async def take(self, *, urgent: bool) -> None:
-        """Wait for a permit for one request."""
-        turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (not urgent, next(self._numbers), turn))
+    async def take(self, *, urgent: bool, since: float | None = None) -> None:
+        """Wait for a permit for one request; `since` (loop time) gives it an older one's place."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        waits_since = loop.time() if since is None else since
+        heapq.heappush(self._queue, (not urgent, waits_since, next(self._numbers), turn))
         if self._clerk is None or self._clerk.done():
             self._clerk = asyncio.create_task(self._hand_out())
         await turn
@@ -65,9 +67,11 @@ class _SharedGate(Gate):
     def let_through(self) -> bool:
         return False  # not at once: a permit has to be asked for
 
-    async def enter(self, operation: str, *, urgent: bool = False, **how: Any) -> None:
-        await super().enter(operation, urgent=urgent, **how)
-        await self.budget.take(urgent=urgent)
+    async def enter(
+        self, operation: str, *, urgent: bool = False, since: float | None = None, **how: Any
+    ) -> None:
+        await super().enter(operation, urgent=urgent, since=since, **how)
+        await self.budget.take(urgent=urgent, since=since)
 
 
 @contextmanager

@@ -108,14 +108,30 @@ class Ledger:
         Raises:
             StoreError: the database cannot be reached, or does not do it.
         """
-        loop = asyncio.get_running_loop()
+        return await self._done(lambda: self._transaction(work, *args, **kwargs), self.patient)
+
+    async def rows(
+        self, *where: sa.ColumnElement[bool], patient: bool = False
+    ) -> Sequence[sa.Row[Any]]:
+        """Read jobs, in the order of their submission, without disturbing anybody.
+
+        Raises:
+            StoreError: the database cannot be reached; `patient` waits for it instead.
+        """
+
+        def read() -> Sequence[sa.Row[Any]]:
+            with self._engine.connect() as connection:
+                query = sa.select(JOBS, self.now.label("now")).where(*where)
+                return connection.execute(query.order_by(JOBS.c.number)).all()
+
+        return await self._done(read, patient or self.patient)
+
+    async def _done(self, work: Callable[[], _T], patient: bool) -> _T:  # noqa: FBT001 - private
         while True:
             try:
-                return await loop.run_in_executor(
-                    self._thread, lambda: self._transaction(work, *args, **kwargs)
-                )
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
             except DBAPIError as error:
-                if not (self.patient and isinstance(error, OperationalError | InterfaceError)):
+                if not (patient and isinstance(error, OperationalError | InterfaceError)):
                     raise StoreError(f"{self.url!r} cannot be used: {error.orig}") from error
                 _log.warning("the store is away, and is asked again: %s", error.orig)
             await asyncio.sleep(1)
@@ -138,23 +154,6 @@ class Ledger:
                     connection.exec_driver_sql("ROLLBACK")
                 raise
             return done
-
-    async def rows(self, *where: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
-        """Read jobs, in the order of their submission, without disturbing anybody.
-
-        Raises:
-            StoreError: the database cannot be reached.
-        """
-
-        def read() -> Sequence[sa.Row[Any]]:
-            with self._engine.connect() as connection:
-                query = sa.select(JOBS, self.now.label("now")).where(*where)
-                return connection.execute(query.order_by(JOBS.c.number)).all()
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, read)
-        except DBAPIError as error:
-            raise StoreError(f"{self.url!r} cannot be used: {error.orig}") from error
 
     def close(self) -> None:
         """Let go of the database, when what is under way has ended."""

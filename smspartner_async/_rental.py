@@ -115,6 +115,10 @@ class Desk(ABC):
     ) -> None:
         """Write down how far a job is; it is in the database at the return."""
 
+    @abstractmethod
+    async def token_of(self, job: Job, nonce: str) -> str | None:
+        """Find the token that another execution has paid for with this claim."""
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Mark what may be broken off at any time, because another worker can do it again."""
@@ -296,7 +300,7 @@ async def claim(desk: Desk, job: Job, nonce: str) -> Claim:
 async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh: bool) -> Paid:
     """Pay, if the claim is this execution's own; else find the token that its maker has left."""
     nonce = claimed["nonce"]
-    token = job["token"] or (None if fresh else desk.journal.token(nonce))
+    token = job["token"] or (None if fresh else await desk.token_of(job, nonce))
     paid: Paid | None = None if token is None else {"token": token, "price": total}
     try:
         if paid is None:

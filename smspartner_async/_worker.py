@@ -156,6 +156,13 @@ class Workplace(Desk):
                 *(job["id"], job["run"], state.value, token),
             )
 
+    async def token_of(self, job: Job, nonce: str) -> str | None:
+        """Find the token in the job's record, or in the journals of this machine."""
+        for row in await self.ledger.rows(JOBS.c.id == job["id"], JOBS.c.run == job["run"]):
+            if row.token is not None:
+                return str(row.token)
+        return await asyncio.to_thread(self.journal.token, nonce)
+
     async def _write(self) -> None:
         while self._notes:
             batch, self._notes = self._notes, []

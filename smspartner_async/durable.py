@@ -149,7 +149,7 @@ class Store:
         """Yield each job as it is, and again whenever its state has changed, until none is open.
 
         A job that NEEDS_ATTENTION is not open. Somebody has to work on the others, here or in
-        another process.
+        another process. A database that goes away meanwhile is waited for.
 
         Args:
             job_ids: which ones; by default all. Those that are not in the store are passed over.
@@ -165,7 +165,7 @@ class Store:
         still_open: set[str] = set()
         since = 0
         while True:
-            rows = await self._ledger.rows(JOBS.c.changed >= since)
+            rows = await self._ledger.rows(JOBS.c.changed >= since, patient=since > 0)
             for row in rows:
                 if (only is None or row.id in only) and seen.get(row.id) != (row.run, row.state):
                     seen[row.id] = row.run, row.state

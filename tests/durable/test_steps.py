@@ -34,6 +34,10 @@ class PlainDesk(Desk):
     async def note(self, job: Job, **what: Any) -> None:
         self.notes.append({"id": job["id"], **what})
 
+    async def token_of(self, job: Job, nonce: str) -> str | None:
+        del job
+        return self.journal.token(nonce)
+
 
 @contextmanager
 def desk_of(client: SMSPartnerClient, folder: Path) -> Iterator[PlainDesk]:

@@ -181,5 +181,5 @@ async def test_the_jobs_of_a_dead_worker_are_taken_over(store: Store, tmp_path: 
         ):
             for n in (1, 2, 3):
                 record = await end_of(store, f"job-{n}")
-                assert (record.state, record.worker) == (JobState.DONE, heir.id)
+                assert (record.state, record.run, record.worker) == (JobState.DONE, 1, heir.id)
         assert len(vendor.report()["rentals"]) == 3
