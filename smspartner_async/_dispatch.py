@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+from functools import partial
 from logging import DEBUG
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,10 +12,10 @@ from attrs import define, field
 from ._errors import ConfigurationError
 from ._exchanges import Watch, tell_of_retry
 from ._log import log
-from ._retry import is_passing, wait_asked_by, with_retries
+from ._retry import is_passing, try_again, wait_asked_by
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from ._exchanges import OnExchange
@@ -77,34 +77,19 @@ class Dispatcher:
         """
         return self.transport.request_timeout
 
-    def ask(self, request: Request, read: Callable[[Reply], _T]) -> Awaitable[_T]:
+    async def ask(self, request: Request, read: Callable[[Reply], _T]) -> _T:
         """Send a request that is safe to repeat, and read its reply."""
-        numbers = itertools.count(1)
+        return await self._try(request, partial(self._exchange, request, read), is_passing)
 
-        async def attempt() -> _T:
-            if not self._may_send():
-                await self._wait_for_turn(request.operation, patience=self.patience)
-            with self._around(request, numbers) as head:
-                return read(await self.transport.exchange(request, None, head))
-
-        return self._try(request, attempt, is_passing)
-
-    def ask_urgently(
+    async def ask_urgently(
         self,
         request: Request,
         exchange: Callable[[Head | None], Awaitable[_T]],
         may_repeat: Callable[[BaseException], bool],
-    ) -> Awaitable[_T]:
+    ) -> _T:
         """Make an exchange that goes ahead of others, and has a rule of its own for repeating."""
-        numbers = itertools.count(1)
-
-        async def attempt() -> _T:
-            if not self._may_send():
-                await self._wait_for_turn(request.operation, patience=self.patience, urgent=True)
-            with self._around(request, numbers) as head:
-                return await exchange(head)
-
-        return self._try(request, attempt, may_repeat)
+        attempt = partial(self._exchange_urgently, request, exchange)
+        return await self._try(request, attempt, may_repeat)
 
     async def enter_poll(self, deadline: float | None, since: float) -> None:
         """Wait until a poll may be sent; `poll` must follow. A wait has its own way to go on.
@@ -125,16 +110,27 @@ class Dispatcher:
         with self._around(request, waiting=waiting) as head:
             return read(await self.transport.exchange(request, deadline, head))
 
+    async def _exchange(self, request: Request, read: Callable[[Reply], _T], attempt: int) -> _T:
+        if not self._may_send():
+            await self._wait_for_turn(request.operation, patience=self.patience)
+        with self._around(request, attempt) as head:
+            return read(await self.transport.exchange(request, None, head))
+
+    async def _exchange_urgently(
+        self, request: Request, exchange: Callable[[Head | None], Awaitable[_T]], attempt: int
+    ) -> _T:
+        if not self._may_send():
+            await self._wait_for_turn(request.operation, patience=self.patience, urgent=True)
+        with self._around(request, attempt) as head:
+            return await exchange(head)
+
     def _around(
         self,
         request: Request,
-        numbers: Iterator[int] | None = None,
+        attempt: int = 1,
         waiting: Callable[[], Sequence[OnExchange]] | None = None,
     ) -> AbstractContextManager[Head | None]:
-        """Stand around one request: the gate, and whoever watches.
-
-        `numbers` gives that of an attempt. A poll has none; it is watched by all who are `waiting`.
-        """
+        """Stand around one request: the gate, and whoever watches (of a poll, all `waiting`)."""
         watched = self.listeners if waiting is None else waiting()
         if not watched and not log.isEnabledFor(DEBUG):
             return self.gate
@@ -143,23 +139,34 @@ class Dispatcher:
             gate=self.gate,
             clean=self.clean,
             listeners=waiting or (lambda: self.listeners),
-            attempt=1 if numbers is None else next(numbers),
-            polling=numbers is None,
+            attempt=attempt,
+            polling=waiting is not None,
         )
 
-    def _try(
+    async def _try(
         self,
         request: Request,
-        attempt: Callable[[], Awaitable[_T]],
+        attempt: Callable[[int], Awaitable[_T]],
         may_repeat: Callable[[BaseException], bool],
-    ) -> Awaitable[_T]:
-        patience = self.patience
-        return with_retries(
+    ) -> _T:
+        try:
+            return await attempt(1)  # nearly always all there is
+        except Exception as error:
+            if self.retry.attempts == 1 or not self._is_worth_it(error, may_repeat):
+                raise
+            failure = error
+        return await try_again(
+            failure,
             attempt,
             self.retry,
-            may_repeat=lambda error: may_repeat(error) and (wait_asked_by(error) or 0) <= patience,
-            before_sleep=lambda state: tell_of_retry(request, state),
+            may_repeat=lambda error: self._is_worth_it(error, may_repeat),
+            before_sleep=partial(tell_of_retry, request),
         )
+
+    def _is_worth_it(
+        self, error: BaseException, may_repeat: Callable[[BaseException], bool]
+    ) -> bool:
+        return may_repeat(error) and (wait_asked_by(error) or 0) <= self.patience
 
     def _may_send(self) -> bool:
         """Count a request that may leave now; tell whether it may, or has to wait for its turn."""

@@ -83,11 +83,15 @@ def parse_json(body: bytes) -> Any:
     Raises:
         ValueError: the body is not JSON.
     """
+    # Characters that are not UTF-8 can only stand in texts, where a replacement does no harm.
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip(_BLANKS)
     try:
-        # Characters that are not UTF-8 can only stand in texts, where a replacement does no harm.
-        return _JSON.decode(body.decode("utf-8", "replace").removeprefix("\ufeff"))
+        value, end = _JSON.raw_decode(text)
     except (ValueError, RecursionError):
+        value, end = None, -1
+    if end != len(text):
         raise ValueError("it is not JSON") from None
+    return value
 
 
 def _fraction(text: str) -> Decimal | str:
@@ -101,6 +105,7 @@ def _whole(text: str) -> int | str:
     return int(text) if len(text) <= _LONGEST_NUMBER else text
 
 
+_BLANKS: Final = " \t\n\r"  # what JSON takes for blank
 _JSON: Final = json.JSONDecoder(parse_float=_fraction, parse_int=_whole, parse_constant=str)
 
 

@@ -90,28 +90,26 @@ def is_passing(error: BaseException) -> bool:
     return False
 
 
-async def with_retries(
-    attempt: Callable[[], Awaitable[_T]],
+async def try_again(
+    failure: Exception,
+    attempt: Callable[[int], Awaitable[_T]],
     policy: RetryPolicy,
     *,
     may_repeat: Callable[[BaseException], bool],
-    before_sleep: Callable[[RetryCallState], None] | None = None,
+    before_sleep: Callable[[RetryCallState], None],
 ) -> _T:
-    """Make attempts until one succeeds, fails for good, or was the last that `policy` allows.
+    """Go on after a first attempt that came to `failure`, which may be repeated.
 
-    The error of the last attempt is raised as it is; of the others, `before_sleep` is told.
+    Attempts, which are given their number, are made until one succeeds, fails for good, or was the
+    last that `policy` allows. Its error is raised as it is; of the others, `before_sleep` is told.
     """
-    try:
-        return await attempt()  # most often all there is: tenacity comes in at the first failure
-    except Exception as error:
-        if policy.attempts == 1 or not may_repeat(error):
-            raise
-        failures = [error]
+    failures = [failure]
+    numbers = itertools.count(2)
 
     async def next_attempt() -> _T:
         if failures:
             raise failures.pop()
-        return await attempt()
+        return await attempt(next(numbers))
 
     return await AsyncRetrying(
         retry=retry_if_exception(may_repeat),
