@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from . import budget, many_waits, request_cost
-from .report import Options, markdown, summary
+from .report import Options, markdown, summary, with_results
 from .server import ROOT
 
 _BENCHMARKS: Final = {
@@ -18,10 +18,11 @@ _BENCHMARKS: Final = {
     "waits": many_waits.run,
     "budget": budget.run,
 }
+_RESULTS: Final = ROOT / "benchmarks/results"
 
 
 def main() -> None:
-    """Run what is asked for, print it, and write the report with its plots."""
+    """Run what is asked for, print it, and write the report with its plots; README shows them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("only", nargs="?", choices=_BENCHMARKS, help="by default all of them")
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
@@ -33,7 +34,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     whole = given.only is None and not given.quick
-    out: Path = given.out or ROOT / ("benchmarks/results" if whole else "build/benchmarks")
+    out: Path = given.out or (_RESULTS if whole else ROOT / "build/benchmarks")
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
     options = Options(quick=given.quick, out=out, console=console)
@@ -48,6 +49,9 @@ def main() -> None:
     console.rule("in short")
     console.print(summary(sections).for_terminal())
     (out / "report.md").write_text(markdown(sections, quick=given.quick), "utf-8")
+    if out == _RESULTS:
+        readme = ROOT / "README.md"
+        readme.write_text(with_results(readme.read_text("utf-8"), out), "utf-8")
     console.print(f"{time.monotonic() - started:.0f} s; the report is {out / 'report.md'}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,8 @@ PACKAGES: Final = (
     "openai",
     "looptime",
 )
+_BEGIN: Final = "<!-- begin: written by python -m benchmarks -->"
+_END: Final = "<!-- end: written by python -m benchmarks -->"
 
 
 @frozen
@@ -156,3 +159,31 @@ def markdown(sections: Sequence[Section], *, quick: bool) -> str:
         parts += [table.markdown() for table in section.tables]
         parts += [f"![{shows}]({name})" for name, shows in section.plots]
     return "\n\n".join(parts) + "\n"
+
+
+def for_readme(results: Path) -> str:
+    """Tell in short what the reports in `results` tell: where they ran, what held, the plots."""
+    parts = []
+    for report in sorted(results.glob("*.md"), key=lambda path: (path.stem != "report", path)):
+        text = report.read_text("utf-8")
+        _, facts, *others = text.strip().split("\n\n")
+        where = f"{results.parent.name}/{results.name}"
+        parts.append(f"{facts} [The whole report]({where}/{report.name}).")
+        parts += [part for part in others if part.startswith("| ")][:1]
+        plots = re.findall(r"^!\[(.*)\]\((.*)\)$", text, re.MULTILINE)
+        parts += [f"![{shows}]({where}/{name})" for shows, name in plots]
+    return "\n\n".join(parts) or "No results are kept here yet."
+
+
+def in_readme(readme: str) -> str:
+    """Cut out of README what `for_readme` has told there."""
+    return readme.partition(f"{_BEGIN}\n\n")[2].partition(f"\n\n{_END}")[0]
+
+
+def with_results(readme: str, results: Path) -> str:
+    """Put what `for_readme` tells into README, in place of what stands there."""
+    before, begin, rest = readme.partition(f"{_BEGIN}\n\n")
+    _, end, after = rest.partition(f"\n\n{_END}")
+    if not begin or not end:
+        raise ValueError(f"README has no block between {_BEGIN!r} and {_END!r}.")
+    return f"{before}{begin}{for_readme(results)}{end}{after}"

@@ -49,6 +49,29 @@ def test_every_command_runs(
     assert ran >= 11
 
 
+@posix_only
+def test_the_sandbox_is_started_as_it_is_told(make_shell: Callable[..., Shell]) -> None:
+    """The command of "A first program" serves until Ctrl-C, and prints two variables to set."""
+    (command,) = [text for language, text in blocks("A first program") if language == "bash"]
+    program, *words = shlex.split(command)
+    assert program == ".venv/bin/smspartner"
+    code, screen = on_terminal(make_shell(), *words, react={"SMSPARTNER_BASE_URL": b"\x03"})
+    assert code == 0, screen
+    assert screen.count("export SMSPARTNER_") == 2
+
+
+def test_no_command_stands_where_nothing_runs_it() -> None:
+    """All commands stand in the sections whose commands are run, here or by `.ci/run`."""
+    sections = re.findall(r"^## (.+)$", README.read_text("utf-8"), re.MULTILINE)
+    with_commands = {
+        section
+        for section in sections
+        for language, _ in blocks(section)
+        if language in {"bash", "csv"}
+    }
+    assert with_commands == {"Try it", "A first program", "The command line"}
+
+
 def prepare(line: str) -> None:
     """Bring a job into the doubt that a line settles."""
     if found := re.match(r"smspartner batch resolve (\S+) .*--out (\S+)", line):
