@@ -97,7 +97,9 @@ class Watch(Head):
         for listener in listeners:
             try:
                 listener(exchange)
-            except Exception:  # noqa: BLE001 - a rental may be paid by now: nothing is worth losing its token
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - as below
+                # A rental may be paid by now: nothing is worth losing its token. A cancellation
+                # that comes from in here is one of something that the listener looked at.
                 log.exception("on_exchange failed; %s goes on", exchange.operation)
 
     def _clean_headers(self) -> CIMultiDict[str]:

@@ -216,13 +216,17 @@ async def test_a_wait_that_has_ended_hears_nothing_more() -> None:
         assert len(seen) == told
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("no room left"), asyncio.CancelledError()])
 async def test_a_paid_rental_survives_a_listener_that_fails(
-    caplog: pytest.LogCaptureFixture,
+    failure: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A paid request: what `on_exchange` raises is logged, and the token reaches the caller."""
+    """A paid request: what `on_exchange` raises is logged, and the token reaches the caller.
+
+    Also the cancellation of a task whose result it looks at.
+    """
 
     def fail(_: Exchange) -> None:
-        raise RuntimeError("no room left")
+        raise failure
 
     seen: list[Exchange] = []
     async with (

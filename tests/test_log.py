@@ -11,12 +11,13 @@ import faults
 import pytest
 from fault_server import FaultServer
 from polls import GENERATING, KEY, READY, start
-from renting import TARGETING, receipt
+from renting import TARGETING, arrival, receipt
 
 from smspartner_async import (
     ConfigurationError,
     PollingPolicy,
     RateLimitError,
+    Rental,
     RentOutcomeUnknownError,
     ResponseError,
     RetryPolicy,
@@ -164,3 +165,89 @@ async def test_the_fields_fit_a_structured_log(told: Callable[[], Told]) -> None
         await client.wait_until_ready(TOKEN)
     plain = (str, int, float, Decimal, type(None))
     assert {type(value) for _, _, fields in told() for value in fields.values()} <= set(plain)
+
+
+def _collide(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = logging.getLogRecordFactory()
+
+    def record_of_a_service(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        record.operation = "checkout"  # a name that is among our extra fields
+        return record
+
+    monkeypatch.setattr(logging, "_logRecordFactory", record_of_a_service)
+
+
+def _fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: logging.LogRecord) -> bool:
+        raise RuntimeError("no room left")
+
+    monkeypatch.setattr(logging.getLogger("smspartner_async"), "filters", [fail])
+
+
+broken_logs = pytest.mark.parametrize(
+    "break_the_log",
+    [pytest.param(_collide, id="a record factory"), pytest.param(_fail, id="a filter")],
+)
+
+
+@broken_logs
+async def test_a_log_that_fails_costs_no_token(
+    break_the_log: Callable[[pytest.MonkeyPatch], None],
+    told: Callable[[], Told],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A paid request, 4: whatever the application's logging does, the token arrives twice."""
+    rented: list[Rental] = []
+    break_the_log(monkeypatch)
+    async with FaultServer(default=faults.good(receipt())) as server, client_of(server) as client:
+        assert (await client.rent(TARGETING, on_rented=rented.append)).token == "tok-1"
+    assert [rental.token for rental in rented] == ["tok-1"]
+    assert told() == []
+    assert "Traceback" in capsys.readouterr().err
+
+
+@broken_logs
+async def test_a_log_that_fails_hides_no_unknown_outcome(
+    break_the_log: Callable[[pytest.MonkeyPatch], None],
+    told: Callable[[], Told],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A paid request, 3: that it may have been charged is told, even if it cannot be logged."""
+    break_the_log(monkeypatch)
+    async with FaultServer(default=faults.html(502)) as server, client_of(server) as client:
+        with pytest.raises(RentOutcomeUnknownError):
+            await client.rent(TARGETING)
+    assert told() == []
+
+
+@broken_logs
+async def test_a_log_that_fails_abandons_no_rent(
+    break_the_log: Callable[[pytest.MonkeyPatch], None],
+    told: Callable[[], Told],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A paid request, 4: a rent that is cancelled runs to its answer, which is kept."""
+    rented: list[Rental] = []
+    break_the_log(monkeypatch)
+    async with (
+        FaultServer(default=faults.stall_before_head(receipt(), 0.1)) as server,
+        client_of(server) as client,
+    ):
+        rent = asyncio.create_task(client.rent(TARGETING, on_rented=rented.append))
+        await arrival(server)
+        rent.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rent
+    assert [rental.token for rental in rented] == ["tok-1"]
+    assert told() == []
+
+
+async def test_a_record_tells_where_it_was_written(caplog: pytest.LogCaptureFixture) -> None:
+    """Each line of the log names the function that wrote it, and not what it went through."""
+    caplog.set_level(logging.DEBUG, "smspartner_async")
+    async with FaultServer(default=faults.good(receipt())) as server, client_of(server) as client:
+        await client.rent(TARGETING)
+    written = {one.filename for one in caplog.records if one.name == "smspartner_async"}
+    assert written == {"_paid.py", "_exchanges.py"}
