@@ -3,8 +3,9 @@
     client = traced(SMSPartnerClient())
 
 Needs OpenTelemetry's API alone; where its spans and figures go is the application's to set up.
-Neither the API key nor a phone number is in them: URLs stand without their query, and tokens are
-cut short. Nothing of the core imports this, and a client that is not traced pays nothing for it.
+Neither the API key nor a phone number is in them: URLs stand without their query. Tokens are cut
+short, save in the words of an exception. What fails in OpenTelemetry is logged, and changes no
+call. Nothing of the core imports this, and a client that is not traced pays nothing for it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from yarl import URL
 from ._client import SMSPartnerClient
 from ._codes import TOO_MANY_REQUESTS
 from ._errors import RentOutcomeUnknownError, SMSPartnerError
-from ._log import shortened
+from ._log import log, shortened
 from ._polling import Default
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ class _Telemetry:
             try:
                 yield
             except RentOutcomeUnknownError:
-                self._rents.add(1, {"smspartner.outcome": "unknown"})
+                with _harmless():
+                    self._rents.add(1, {"smspartner.outcome": "unknown"})
                 raise
             finally:
                 _OPERATION.reset(before)
@@ -179,11 +181,12 @@ class _Telemetry:
         def polled(event: PollEvent) -> Awaitable[object] | object:
             nonlocal state
             place: dict[str, Any] = {"smspartner.attempt": event.attempt}
-            if event.error is not None:
-                span.add_event("check failed", place | _words_of(event.error))
-            if event.status is not None and event.status.state is not state:
-                state = event.status.state
-                span.add_event("state", place | {"smspartner.state": state.name})
+            with _harmless():
+                if event.error is not None:
+                    span.add_event("check failed", place | _words_of(event.error))
+                if event.status is not None and event.status.state is not state:
+                    state = event.status.state
+                    span.add_event("state", place | {"smspartner.state": state.name})
             return told(event) if told is not None else None
 
         with self._span("wait", SpanKind.INTERNAL) as span:
@@ -217,31 +220,45 @@ class _Telemetry:
 
     def rented(self, rental: Rental) -> None:
         """Count what is paid."""
-        self._rents.add(1, {"smspartner.outcome": "rented"})
         total = rental.cost.total if rental.cost is not None else None
-        if total is not None and total > 0:
-            self._spent.add(float(total))
+        with _harmless():
+            self._rents.add(1, {"smspartner.outcome": "rented"})
+            if total is not None and total > 0:
+                self._spent.add(float(total))
 
     @contextmanager
     def _span(self, name: str, kind: SpanKind) -> Iterator[trace.Span]:
         attributes = {"smspartner.operation": name, **self._server}
-        span = self._tracer.start_span(f"smspartner {name}", kind=kind, attributes=attributes)
+        span: trace.Span = trace.INVALID_SPAN
+        with _harmless():
+            span = self._tracer.start_span(f"smspartner {name}", kind=kind, attributes=attributes)
         try:
             yield span
         except GeneratorExit:
             raise  # whoever watched has seen enough
         except BaseException as error:
-            span.set_attribute("error.type", type(error).__name__)
-            if isinstance(error, Exception):
-                span.set_status(StatusCode.ERROR, type(error).__name__)
-            if isinstance(error, SMSPartnerError):
-                span.record_exception(error)
+            with _harmless():
+                span.set_attribute("error.type", type(error).__name__)
+                if isinstance(error, Exception):
+                    span.set_status(StatusCode.ERROR, type(error).__name__)
+                if isinstance(error, SMSPartnerError):
+                    span.record_exception(error)
             raise
         finally:
-            span.end()
+            with _harmless():
+                span.end()
 
 
 _OPERATION: Final[ContextVar[trace.Span | None]] = ContextVar("_OPERATION", default=None)
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Keep a failing exporter or span processor away from a call, which may just have paid."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - as said above
+        log.exception("OpenTelemetry failed; the call goes on")
 
 
 def _current(span: trace.Span) -> Any:

@@ -17,7 +17,7 @@ from fault_server import FaultServer
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -309,6 +309,37 @@ async def test_on_rented_is_called_as_before(collector: Collector) -> None:
     ):
         await client.rent(TARGETING, on_rented=on_rented)
     assert told == ["tok-1"]
+
+
+class Broken(SpanProcessor):
+    """One that raises where it should not, which the SDK passes on."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        raise RuntimeError(f"no room left for {span.name}")
+
+
+@pytest.mark.parametrize("broken", ["spans", "counters"])
+async def test_telemetry_that_fails_costs_no_token(
+    broken: str,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A paid request, 4: what is told of a rental comes second, and is logged where it fails."""
+    if broken == "spans":
+        collector.tracers.add_span_processor(Broken())
+    else:
+        monkeypatch.setattr("opentelemetry.sdk.metrics.Counter.add", None)  # calling it raises
+    told: list[str] = []
+    async with (
+        FaultServer(faults.good(receipt()), default=faults.html(502)) as server,
+        collector.client_of(server) as client,
+    ):
+        rental = await client.rent(TARGETING, on_rented=lambda rental: told.append(rental.token))
+        assert (rental.token, told) == ("tok-1", ["tok-1"])
+        with pytest.raises(RentOutcomeUnknownError):
+            await client.rent(TARGETING)
+    assert "OpenTelemetry failed; the call goes on" in caplog.text
 
 
 async def test_a_traced_client_is_the_client_that_it_was_made_of(collector: Collector) -> None:
