@@ -73,6 +73,7 @@ _AREA_TYPES: Final = {
     "total": "total",
 }
 _TOTAL: Final = "total"
+_SHALLOW: Final = 100  # brackets; the manual's samples have a handful
 
 
 @frozen
@@ -187,13 +188,13 @@ class Wire:
         if isinstance(said, bool) or not isinstance(said, int | Decimal | str):
             self._refuse("status", reply, "it holds no status")
         state, message = read_state(said, self._api_key)
-        return later(
-            RentalStatus,
-            partial(_details, plain_body(reply)),
-            token=token,
-            state=state,
-            message=message,
-        )
+        body = plain_body(reply)
+        if body.count(b"[") + body.count(b"{") > _SHALLOW:
+            # Nested so deep, perhaps, that it can be read here and not in the depths of a program.
+            details = _details(payload)
+            return RentalStatus(token=token, state=state, message=message, **details)
+        read_rest = partial(_read_details, body)
+        return later(RentalStatus, read_rest, token=token, state=state, message=message)
 
     def credits(self, reply: Reply) -> Credits:
         """Read the account's credits (the vendor's credits page)."""
@@ -228,9 +229,12 @@ class Wire:
 _quoted: Final = lru_cache(maxsize=1024)(quote_plus)
 
 
-def _details(body: bytes) -> dict[str, Any]:
+def _read_details(body: bytes) -> dict[str, Any]:
     """Read what few look at, in a status that was read before."""
-    payload = parse_json(body)
+    return _details(parse_json(body))
+
+
+def _details(payload: dict[str, Any]) -> dict[str, Any]:
     location, file = mapping(payload.get("location")), mapping(payload.get("file"))
     return {
         "targeting": _READ_TARGETING(location, RentedTargeting) if location else None,

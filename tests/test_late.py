@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -14,7 +15,14 @@ import pytest
 from multidict import CIMultiDict
 from replies import WIRE
 
-from smspartner_async import Cost, RentalState, RentalStatus, RentedTargeting, _wire
+from smspartner_async import (
+    Cost,
+    RentalState,
+    RentalStatus,
+    RentedTargeting,
+    ResponseError,
+    _wire,
+)
 from smspartner_async._reply import Reply
 
 if TYPE_CHECKING:
@@ -96,3 +104,20 @@ def test_nothing_is_read_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -
     assert status.phone_numbers == 10
     assert status.raw is status.raw
     assert looks.call_count == 1
+
+
+@pytest.mark.parametrize("depth", [1, 99, 500, 900, 2000])
+def test_it_can_be_read_wherever_it_is(depth: int) -> None:
+    """Bad input: a reply nested as deep as can be read is refused at once, or read anywhere."""
+    nested = b"[" * depth + b"]" * depth
+    body = json.dumps(PAYLOAD).encode()[:-1] + b', "more": ' + nested + b"}"
+
+    def far_below(frames: int) -> RentalStatus:
+        return far_below(frames - 1) if frames else copy.copy(status)
+
+    try:
+        status = WIRE.status("tok", REPLY._replace(body=body))
+    except ResponseError:
+        assert depth > sys.getrecursionlimit() / 2
+    else:
+        assert far_below(300) == BY_HAND
