@@ -176,6 +176,8 @@ class Gate:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            error = error.__cause__  # what a rent that was seen through came to
         if isinstance(error, RateLimitError) and error.retry_after is not None:
             self.cool_down(error.retry_after)
 

@@ -7,6 +7,7 @@ import pytest
 from fault_server import FaultServer, Reply
 from faults import busy
 from polls import GENERATING, READY, TOKEN, Log, all_of, client_of, gaps, now, start
+from renting import TARGETING, arrival
 
 from smspartner_async import (
     PollingPolicy,
@@ -117,6 +118,20 @@ async def test_waits_come_back_spread_out() -> None:
         await all_of(*waits)
     restarts = [time - limited for time in log.times[26:]]
     assert_spread(restarts[:26], 20, 40)
+
+
+@pytest.mark.looptime
+async def test_a_429_pauses_all_even_if_its_rent_was_cancelled() -> None:
+    """A shared budget: the answer to a rent that is seen through counts as any other."""
+    log = Log([busy(429, "20")])
+    async with FaultServer(log) as server, client_of(server) as client:
+        rent = start(client.rent(TARGETING))
+        await arrival(server)
+        rent.cancel()
+        await all_of(rent)
+        await client.status(TOKEN)
+    first, second = log.times
+    assert second - first >= 20 - 1e-5
 
 
 @pytest.mark.looptime
