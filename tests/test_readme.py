@@ -40,11 +40,18 @@ def files_of(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def states_of(database: Path) -> set[str]:
+    """The states of all jobs in a store."""
+    with closing(sqlite3.connect(database)) as store:
+        return {state for (state,) in store.execute("SELECT state FROM smspartner_jobs")}
+
+
 def prepare(source: str) -> None:
-    """Bring a job into the doubt that a block settles."""
+    """Bring jobs into the states that a block settles."""
     if "JobState.NEEDS_ATTENTION" in source:
         with closing(sqlite3.connect("rentals.db")) as store, store:
-            store.execute("UPDATE smspartner_jobs SET state = 'needs_attention'")
+            states = [("needs_attention", "winter-job-60200"), ("failed", "winter-job-06200")]
+            store.executemany("UPDATE smspartner_jobs SET state = ? WHERE id = ?", states)
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -83,6 +90,7 @@ async def test_every_python_block_runs(
             if inspect.isawaitable(ran):
                 await ran
     assert files_of(tmp_path) >= FILES
+    assert states_of(tmp_path / "rentals.db") == {"queued"}  # both were settled
 
 
 def test_the_error_table_names_every_error() -> None:
