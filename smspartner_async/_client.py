@@ -17,13 +17,11 @@ from ._checks import (
     checked_url,
 )
 from ._dispatch import Dispatcher
-from ._download import Download, may_ask_again
 from ._errors import ConfigurationError, PriceExceededError, ResponseError
 from ._models import checked_volumes
 from ._paid import PaidRequest, proves_nothing_rented
 from ._polling import Default, PollingPolicy, Wait, checked_timeout
 from ._retry import Gate, RetryPolicy
-from ._settings import options_in
 from ._shared import Lookout
 from ._transport import Transport
 from ._wire import Wire
@@ -129,6 +127,8 @@ class SMSPartnerClient:
         Raises:
             ConfigurationError: it names every variable that is wrong.
         """
+        from ._settings import options_in  # noqa: PLC0415 - read at most once in a process
+
         return cls(**options_in(os.environ), session=session, ssl=ssl, on_exchange=on_exchange)
 
     def with_options(
@@ -375,6 +375,8 @@ class SMSPartnerClient:
             ResponseError: what came is no file; it is kept where a note of the error says.
         """
         known = checked_token(token)
+        from ._download import Download, may_ask_again  # noqa: PLC0415 - not all clients download
+
         request = self._wire.download_request(known)
         exchange = Download(
             transport=self._transport,

@@ -12,7 +12,7 @@ CLOCK_STEP: Final = 0.02  # seconds by which a timer may fire early, on Windows
 _TURNS_TO_END: Final = 10  # of the loop; a request that is ended takes two or three
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Deadlines:
     """The requests under way, and when each must have ended.
 

@@ -34,7 +34,7 @@ class _Life:
     closed: bool = False
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Dispatcher:
     """Every request of a client goes this way: past the gate, over the transport, with retries.
 

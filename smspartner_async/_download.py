@@ -51,7 +51,7 @@ def may_ask_again(error: BaseException) -> bool:
     )
 
 
-@define
+@define(eq=False, repr=False)
 class Download:
     """One file of one rental, on its way to one path."""
 

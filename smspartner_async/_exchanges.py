@@ -56,7 +56,7 @@ class Exchange:
     error: SMSPartnerError | None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Watch(Head):
     """Stands around one request, as the gate does, and tells of it once it has ended."""
 

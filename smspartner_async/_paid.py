@@ -45,7 +45,7 @@ def proves_nothing_rented(error: BaseException) -> bool:
     )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PaidRequest:
     """One rent, from its sending to the moment when its token is in the caller's hands."""
 

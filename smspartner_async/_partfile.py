@@ -40,7 +40,7 @@ class DiskError(Exception):
         super().__init__(error.strerror or type(error).__name__)
 
 
-@define
+@define(eq=False, repr=False)
 class PartFile:
     """The `.part` file of one download, locked against any other for as long as it is open.
 

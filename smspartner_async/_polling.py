@@ -116,7 +116,7 @@ class PollEvent:
     next_delay: float | None
 
 
-@define
+@define(eq=False, repr=False)
 class Wait:
     """One wait for one rental.
 

@@ -6,7 +6,6 @@ or a `ValueError`, within the memory of `MAX_BODY`.
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
@@ -15,7 +14,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from html.entities import codepoint2name
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from ._models import PHONE_NUMBER
@@ -201,6 +199,9 @@ def without(secret: str, text: str) -> str:
 @lru_cache(maxsize=8)
 def _any_spelling(secret: str) -> re.Pattern[str]:
     """Match a secret in either case, with any of its characters escaped for URL, JSON or HTML."""
+    import html  # noqa: PLC0415 - few ever get here, and importing it takes its time
+    from html.entities import codepoint2name  # noqa: PLC0415 - as above
+
     characters = (
         {
             c,

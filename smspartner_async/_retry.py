@@ -121,7 +121,7 @@ async def try_again(
     )(next_attempt)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Waiting:
     """A request that waits for its turn, and for how long it does."""
 
@@ -146,7 +146,7 @@ class _Waiting:
         )
 
 
-@define
+@define(eq=False, repr=False)
 class Gate:
     """What all requests of one client pass: `max_requests_per_minute`, and one cool-down.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._models import RentalStatus
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SharedLooks:
     """What the waiters of one rental share: the last answer, and when the next one is due."""
 
@@ -149,7 +149,7 @@ def _let_sleep_out(nap: asyncio.Future[bool]) -> None:
         nap.set_result(False)
 
 
-@define
+@define(eq=False, repr=False)
 class Lookout:
     """All rentals that somebody waits for, by token."""
 

@@ -102,7 +102,7 @@ def checked_proxy(proxy: str | None) -> URL | None:
     return url
 
 
-@define
+@define(eq=False, repr=False)
 class Head:
     """Of a reply: for those who want to know it, whatever comes behind it."""
 
@@ -114,7 +114,7 @@ class Head:
         self.http_status, self.headers = response.status, response.headers
 
 
-@define
+@define(eq=False, repr=False)
 class Sending:
     """What is known of one request under way."""
 
@@ -123,7 +123,7 @@ class Sending:
     reply_began: bool = False
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Transport:
     """Where and how requests go out.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from functools import cache, lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from urllib.parse import quote_plus
 
 import cattrs
@@ -48,6 +48,8 @@ from ._states import letters, read_state
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_T = TypeVar("_T")
+
 _OPS: Final = {"calculate": "calcul", "price": "price", "rent": "rent"}
 _GENDERS: Final = {Gender.MIXED: "m", Gender.MALE: "h", Gender.FEMALE: "f"}
 _CATEGORIES: Final = {
@@ -76,7 +78,7 @@ _TOTAL: Final = "total"
 _SHALLOW: Final = 100  # brackets; the manual's samples have a handful
 
 
-@frozen
+@frozen(eq=False)
 class Request:
     """One request, ready to be sent. Its target or body holds the API key: `repr` shows neither."""
 
@@ -89,7 +91,7 @@ class Request:
     """The rental that it asks about."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Wire:
     """Speaks the vendor's language with one API key, which it lets out in requests only."""
 
@@ -201,7 +203,7 @@ class Wire:
         payload = self._payload("credits", reply)
         flat = mapping(payload.get("user")) | mapping(payload.get("credits")) | {"raw": payload}
         try:
-            return _CONVERTER.structure(flat, Credits)
+            return _read(Credits, flat)
         except UNREADABLE:
             self._refuse("credits", reply, "it holds no balance")
 
@@ -237,7 +239,7 @@ def _read_details(body: bytes) -> dict[str, Any]:
 def _details(payload: dict[str, Any]) -> dict[str, Any]:
     location, file = mapping(payload.get("location")), mapping(payload.get("file"))
     return {
-        "targeting": _READ_TARGETING(location, RentedTargeting) if location else None,
+        "targeting": _read(RentedTargeting, location) if location else None,
         "cost": _cost(location),
         "phone_numbers": if_readable(as_integer, file.get("phoneNumbers")),
         "raw": payload,
@@ -297,66 +299,64 @@ def _area_type(value: object) -> str:
 
 
 _SMALLEST_ZIPCODE: Final = 1000
-_CONVERTER: Final = cattrs.Converter(detailed_validation=False)
-
-
-def _teach(cls: type[Any], **fields: Any) -> None:
-    _CONVERTER.register_structure_hook(
-        cls, make_dict_structure_fn(cls, _CONVERTER, _cattrs_detailed_validation=False, **fields)
-    )
 
 
 def _needed(name: str, read: Callable[[Any], object]) -> Any:
     return override(rename=name, struct_hook=lambda value, _: read(value))
 
 
-_teach(
-    AreaVolume,
-    type=_needed("Type", _area_type),
-    location=_needed("Location", _code),
-    volume=_needed("Volume", as_integer),
-    desired_volume=_bonus("VolumeDesired", as_integer),
-)
-_teach(
-    Cost,
-    quantity=_bonus("quantity", as_integer),
-    total=_bonus("total", as_decimal),
-    unit=_bonus("cost_unity", as_decimal),
-)
-_teach(
-    RentedTargeting,
-    gender=_bonus("sexe", lambda word: _GENDERS_BACK[word.strip().lower()]),
-    min_age=_bonus("minAge", as_integer),
-    max_age=_bonus("maxAge", as_integer),
-    interest=_bonus("interest", as_integer),
-    sub_interest=_bonus("subInterest", as_integer),
-    category=_bonus("category", lambda code: _CATEGORIES_BACK[as_integer(code)]),
-    departments=override(rename="department", struct_hook=_codes_or_none),
-    zipcodes=override(rename="zipcode", struct_hook=_codes_or_none),
-    areas=override(rename="details_localisation", struct_hook=_areas_or_none),
-)
-_teach(
-    Credits,
-    balance=_needed("balance", as_decimal),
-    currency=_bonus("currency", _text),
-    sms=_bonus("creditSms", as_integer),
-    sms_eco=_bonus("creditSmsECO", as_integer),
-    hlr=_bonus("creditHlr", as_integer),
-    to_send=_bonus("toSend", as_integer),
-    username=_bonus("username", _text),
-    first_name=_bonus("firstname", _text),
-    last_name=_bonus("lastname", _text),
-)
+_FIELDS: Final[dict[type[Any], dict[str, Any]]] = {
+    AreaVolume: {
+        "type": _needed("Type", _area_type),
+        "location": _needed("Location", _code),
+        "volume": _needed("Volume", as_integer),
+        "desired_volume": _bonus("VolumeDesired", as_integer),
+    },
+    Cost: {
+        "quantity": _bonus("quantity", as_integer),
+        "total": _bonus("total", as_decimal),
+        "unit": _bonus("cost_unity", as_decimal),
+    },
+    RentedTargeting: {
+        "gender": _bonus("sexe", lambda word: _GENDERS_BACK[word.strip().lower()]),
+        "min_age": _bonus("minAge", as_integer),
+        "max_age": _bonus("maxAge", as_integer),
+        "interest": _bonus("interest", as_integer),
+        "sub_interest": _bonus("subInterest", as_integer),
+        "category": _bonus("category", lambda code: _CATEGORIES_BACK[as_integer(code)]),
+        "departments": override(rename="department", struct_hook=_codes_or_none),
+        "zipcodes": override(rename="zipcode", struct_hook=_codes_or_none),
+        "areas": override(rename="details_localisation", struct_hook=_areas_or_none),
+    },
+    Credits: {
+        "balance": _needed("balance", as_decimal),
+        "currency": _bonus("currency", _text),
+        "sms": _bonus("creditSms", as_integer),
+        "sms_eco": _bonus("creditSmsECO", as_integer),
+        "hlr": _bonus("creditHlr", as_integer),
+        "to_send": _bonus("toSend", as_integer),
+        "username": _bonus("username", _text),
+        "first_name": _bonus("firstname", _text),
+        "last_name": _bonus("lastname", _text),
+    },
+}
 
 
-_READ_TARGETING: Final = _CONVERTER.get_structure_hook(RentedTargeting)
-_READ_COST: Final = _CONVERTER.get_structure_hook(Cost)
-_READ_AREA: Final = _CONVERTER.get_structure_hook(AreaVolume)
+@cache
+def _reader(cls: type[Any]) -> Callable[[Mapping[str, Any], Any], Any]:
+    """Make what reads one class. At its first use: importing the package need not wait for that."""
+    converter = cattrs.Converter(detailed_validation=False)
+    return make_dict_structure_fn(cls, converter, _cattrs_detailed_validation=False, **_FIELDS[cls])
+
+
+def _read(cls: type[_T], payload: Mapping[str, Any]) -> _T:
+    value: _T = _reader(cls)(payload, cls)
+    return value
 
 
 def _cost(payload: dict[str, Any]) -> Cost | None:
     cost = mapping(payload.get("cost"))
-    return _READ_COST(cost, Cost) if cost else None
+    return _read(Cost, cost) if cost else None
 
 
 def _areas_and_total(rows: Any) -> tuple[tuple[AreaVolume, ...], int | None]:
@@ -365,7 +365,7 @@ def _areas_and_total(rows: Any) -> tuple[tuple[AreaVolume, ...], int | None]:
     for row in rows or ():
         # The place of an area is `Localite` in a quote and `Location` in a status.
         named = {**row, "Location": row["Localite"]} if "Localite" in row else row
-        area = _READ_AREA(named, AreaVolume)
+        area = _read(AreaVolume, named)
         if area.type == _TOTAL:
             total = area.volume
         else:

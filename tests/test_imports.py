@@ -15,13 +15,8 @@ DEPENDENCIES = ("aiohttp", "attrs", "cattrs", "tenacity")
 # it costs: `python -m benchmarks imports`.
 ALLOWED = {
     "_decimal",
-    "_queue",
-    "concurrent.futures.thread",
     "decimal",
-    "html",
-    "html.entities",
     "numbers",
-    "queue",
 }
 # Public rooms that only those pay for who import them.
 ROOMS = ("batch", "cli", "durable", "otel", "sandbox", "testing")
@@ -52,4 +47,4 @@ def test_the_core_loads_no_room_that_was_not_asked_for(core: set[str]) -> None:
     """The batch, the sandbox and all that needs an extra is loaded by whoever imports it."""
     rooms = {name.split(".")[1] for name in core if name.startswith(f"{PACKAGE}.")}
     assert "_client" in rooms
-    assert not rooms & {*ROOMS, "_display", "_options", "_jobs"}
+    assert not rooms & {*ROOMS, "_display", "_options", "_jobs", "_download", "_settings"}
