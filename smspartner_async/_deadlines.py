@@ -6,22 +6,20 @@ import asyncio
 import math
 from typing import Final
 
-from attrs import define, field
-
 CLOCK_STEP: Final = 0.02  # seconds by which a timer may fire early, on Windows
 _TURNS_TO_END: Final = 10  # of the loop; a request that is ended takes two or three
 
 
-@define(eq=False, repr=False)
 class Deadlines:
     """The requests under way, and when each must have ended.
 
     Nearly all end long before: a timer for each would be set for nothing.
     """
 
-    _scopes: dict[asyncio.Timeout, float] = field(factory=dict, init=False)
-    _rings_at: float = field(default=math.inf, init=False)
-    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    def __init__(self) -> None:
+        self._scopes: dict[asyncio.Timeout, float] = {}
+        self._rings_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, until: float) -> asyncio.Timeout:
         """Make the scope of a request that ends at `until` (loop time); `discard` must follow."""

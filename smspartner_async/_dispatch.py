@@ -135,8 +135,8 @@ class Dispatcher:
         if not watched and not log.isEnabledFor(DEBUG):
             return self.gate
         return Watch(
-            request=request,
-            gate=self.gate,
+            request,
+            self.gate,
             clean=self.clean,
             listeners=waiting or (lambda: self.listeners),
             attempt=attempt,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from multidict import CIMultiDict
 
 from ._errors import SMSPartnerError
@@ -56,18 +56,30 @@ class Exchange:
     error: SMSPartnerError | None
 
 
-@define(eq=False, repr=False)
 class Watch(Head):
-    """Stands around one request, as the gate does, and tells of it once it has ended."""
+    """Stands around one request, as the gate does, and tells of it once it has ended.
 
-    request: Request = field(kw_only=True)
-    gate: Gate = field(kw_only=True)
-    clean: Callable[[str], str] = field(kw_only=True)
-    listeners: Callable[[], Sequence[OnExchange]] = field(kw_only=True)
-    """Asked at the end: others may have begun to wait for the answer meanwhile."""
-    attempt: int = field(kw_only=True)
-    polling: bool = field(kw_only=True)
-    _started: float = field(default=0.0, init=False)
+    `listeners` is asked at the end: others may have begun to wait for the answer meanwhile.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        gate: Gate,
+        *,
+        clean: Callable[[str], str],
+        listeners: Callable[[], Sequence[OnExchange]],
+        attempt: int,
+        polling: bool,
+    ) -> None:
+        super().__init__()
+        self.request = request
+        self.gate = gate
+        self.clean = clean
+        self.listeners = listeners
+        self.attempt = attempt
+        self.polling = polling
+        self._started = 0.0
 
     def __enter__(self) -> Self:
         self._started = asyncio.get_running_loop().time()

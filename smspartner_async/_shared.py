@@ -149,11 +149,11 @@ def _let_sleep_out(nap: asyncio.Future[bool]) -> None:
         nap.set_result(False)
 
 
-@define(eq=False, repr=False)
 class Lookout:
     """All rentals that somebody waits for, by token."""
 
-    _rentals: dict[str, SharedLooks] = field(factory=dict, init=False)
+    def __init__(self) -> None:
+        self._rentals: dict[str, SharedLooks] = {}
 
     def join(self, token: str) -> SharedLooks:
         """Begin to wait for a rental; `leave` must follow."""

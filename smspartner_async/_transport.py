@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
-from attrs import define, field, frozen
+from attrs import field, frozen
 from yarl import URL
 
 from ._deadlines import Deadlines
@@ -102,19 +102,18 @@ def checked_proxy(proxy: str | None) -> URL | None:
     return url
 
 
-@define(eq=False, repr=False)
 class Head:
     """Of a reply: for those who want to know it, whatever comes behind it."""
 
-    http_status: int | None = None
-    headers: Mapping[str, str] = field(factory=dict)
+    def __init__(self) -> None:
+        self.http_status: int | None = None
+        self.headers: Mapping[str, str] = {}
 
     def take(self, response: aiohttp.ClientResponse) -> None:
         """Keep it."""
         self.http_status, self.headers = response.status, response.headers
 
 
-@define(eq=False, repr=False)
 class Sending:
     """What is known of one request under way."""
 

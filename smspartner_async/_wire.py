@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from urllib.parse import quote_plus
 
@@ -342,15 +342,18 @@ _FIELDS: Final[dict[type[Any], dict[str, Any]]] = {
 }
 
 
-@cache
-def _reader(cls: type[Any]) -> Callable[[Mapping[str, Any], Any], Any]:
-    """Make what reads one class. At its first use: importing the package need not wait for that."""
-    converter = cattrs.Converter(detailed_validation=False)
-    return make_dict_structure_fn(cls, converter, _cattrs_detailed_validation=False, **_FIELDS[cls])
+_READERS: Final[dict[type[Any], Callable[[Mapping[str, Any], Any], Any]]] = {}
 
 
 def _read(cls: type[_T], payload: Mapping[str, Any]) -> _T:
-    value: _T = _reader(cls)(payload, cls)
+    """Make a value of what the vendor sent. Its reader is made at the first use, not on import."""
+    reader = _READERS.get(cls)
+    if reader is None:
+        converter = cattrs.Converter(detailed_validation=False)
+        reader = _READERS[cls] = make_dict_structure_fn(
+            cls, converter, _cattrs_detailed_validation=False, **_FIELDS[cls]
+        )
+    value: _T = reader(payload, cls)
     return value
 
 

@@ -14,7 +14,7 @@ import copy
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from attrs import define, field
 from opentelemetry import metrics, trace
@@ -28,7 +28,7 @@ from ._log import log, shortened
 from ._polling import Default
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
     from decimal import Decimal
 
     from ._checks import HasToken
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["traced"]
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
 _NAME: Final = "smspartner_async"
 
 
@@ -64,17 +63,15 @@ def traced(
     return _TracedClient(client, tracer, meter)
 
 
-def _spanned(
-    method: Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]],
-) -> Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]:
+def _spanned(method: _Method) -> _Method:
     """Make a span of each call of an operation."""
 
     @wraps(method)
-    async def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         with self._telemetry.operation(method.__name__):
             return await method(self, *args, **kwargs)
 
-    return call
+    return cast("_Method", call)
 
 
 class _TracedClient(SMSPartnerClient):

@@ -17,6 +17,7 @@ from smspartner_async import (
     ContactFile,
     Cost,
     Credits,
+    Exchange,
     Gender,
     PollEvent,
     PollingPolicy,
@@ -33,6 +34,7 @@ from smspartner_async import (
     WaitTimeoutError,
 )
 from smspartner_async.batch import JobEvent, JobOutcome, RentalJob, read_jobs, run_batch
+from smspartner_async.otel import traced
 from smspartner_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -47,6 +49,20 @@ def clients(session: aiohttp.ClientSession) -> None:
     SMSPartnerClient(polling=PollingPolicy(timeout=None), max_requests_per_minute=300)
     SMSPartnerClient("key", "https://example.org")  # type: ignore[call-arg]
     SMSPartnerClient(request_timeout="10")  # type: ignore[arg-type]
+
+
+def copies(client: SMSPartnerClient) -> None:
+    """A client from the environment, a copy and a traced one are clients like any other."""
+
+    def told(exchange: Exchange) -> int | None:
+        return exchange.http_status
+
+    assert_type(SMSPartnerClient.from_env(on_exchange=told), SMSPartnerClient)
+    assert_type(client.with_options(request_timeout=5, on_exchange=told), SMSPartnerClient)
+    assert_type(client.with_options(polling=PollingPolicy()), SMSPartnerClient)
+    assert_type(traced(client), SMSPartnerClient)
+    client.with_options(max_connections=5)  # type: ignore[call-arg]
+    client.with_options(on_exchange=len)  # type: ignore[arg-type]
 
 
 def targetings() -> None:
