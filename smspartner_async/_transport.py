@@ -142,15 +142,15 @@ class Transport:
     _get_options: dict[str, Any] = field(init=False, repr=False)
     _post_options: dict[str, Any] = field(init=False, repr=False)
 
-    @_base.default
+    @_base.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
     def _parse_base(self) -> URL:
         return URL(self.base_url)
 
-    @_get_options.default
+    @_get_options.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
     def _make_get_options(self) -> dict[str, Any]:
         return self._options_with(_HEADERS)
 
-    @_post_options.default
+    @_post_options.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
     def _make_post_options(self) -> dict[str, Any]:
         return self._options_with(_JSON_HEADERS)
 

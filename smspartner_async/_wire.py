@@ -98,7 +98,7 @@ class Wire:
     _api_key: str = field(repr=False)
     _key_in_query: str = field(init=False, repr=False)
 
-    @_key_in_query.default
+    @_key_in_query.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
     def _quote_key(self) -> str:
         return f"apiKey={quote_plus(self._api_key)}"
 
