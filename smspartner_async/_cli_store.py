@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -252,9 +252,9 @@ def _no_doubt(job: str, token: str | None, results: Results) -> str:
     return f"There is no doubt about {job!r}: {fate}. Nothing was changed."
 
 
-def add_worker(app: typer.Typer) -> Callable[..., None]:
+def add_worker(app: typer.Typer) -> None:
     """Give the program the command `worker`."""
-    return app.command(
+    app.command(
         epilog="Example: smspartner worker --store postgresql://rentals@db/rentals",
         no_args_is_help=True,
     )(worker)

@@ -6,6 +6,8 @@ from typing import Final
 
 ALREADY_DOWNLOADED_CODE: Final = 34
 FAILED_CODE: Final = 36
+ALL_WENT_WELL: Final = 200
+"""No error: it stands in replies that are a success."""
 TOO_MANY_REQUESTS: Final = 429
 """HTTP's, not the vendor's."""
 

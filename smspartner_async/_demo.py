@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+import tempfile
+from contextlib import chdir
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve
 
 from ._client import SMSPartnerClient
+from ._display import Display
 from ._display_results import money
 from ._models import Gender, Targeting
 from ._polling import PollingPolicy
 from .sandbox import Sandbox
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ._display import Display
-
 _STORY: Final = """\
 A stand-in for SMS Partner now runs on this machine: nothing here costs money,
 and the numbers are made up. Each step below is a call that your program would
 make. We look for women of 25 to 40 years, interest 12, in two post codes."""
+# Rich's own format would have the picture's reader fetch a font from elsewhere.
+_PICTURE: Final = """\
+<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font: {char_height}px/{line_height}px "Fira Code", Consolas, monospace; }}
+.{unique_id}-title {{ font: bold 18px sans-serif; }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
+</clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+_SOME_RENTAL: Final = "2c624232cc221771294dfbb310aca000a0df6ac8"
 _RENT_STORY: Final = """\
 This spends the money: once, and no more than max_total. Back comes a token, all
 that the other calls need, in this program or any other."""
@@ -56,7 +82,16 @@ async def demonstrate(display: Display, path: Path) -> None:
         display.step(f"download(rental, {path.name!r})", "To disk, for your eyes only.")
         with display.downloading() as progress:
             file = await client.download(rental, path, on_progress=progress)
-        display.show(file)
+        display.show(evolve(file, path=path))
         display.step("credits()", "What is left?")
         after = await client.credits()
-        display.say(f"{money(after.balance, after.currency)}\n\nDone. The file: {file.path}")
+        display.say(f"{money(after.balance, after.currency)}\n\nDone. The file: {path}")
+
+
+async def recorded() -> str:
+    """Run the demonstration unseen, and make an SVG of what was shown, with a token made up."""
+    display = Display(together=True, unseen=True)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        await demonstrate(display, Path("contacts.csv"))
+    picture = display.picture("smspartner demo", _PICTURE)
+    return re.sub(r"\b[0-9a-f]{40}\b", _SOME_RENTAL, picture)

@@ -6,6 +6,7 @@ stands in `_display_results`.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import shlex
@@ -87,11 +88,18 @@ class Display:
     Args:
         as_json: write the result as one JSON document instead of tables.
         together: write the talk on stdout too, in its place between the results.
+        unseen: write nothing, and keep it for `picture`.
     """
 
-    def __init__(self, *, as_json: bool = False, together: bool = False) -> None:
+    def __init__(
+        self, *, as_json: bool = False, together: bool = False, unseen: bool = False
+    ) -> None:
         self.as_json: bool = as_json
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+        if unseen:  # the same on every machine, whatever its terminal
+            plain |= {"file": io.StringIO(), "record": True, "width": 80, "no_color": False}
+            plain |= {"force_terminal": True, "force_interactive": False}
+            plain |= {"color_system": "truecolor", "legacy_windows": False}
         self._out = Console(**plain)
         self._err = self._out if together else Console(stderr=True, **plain)
 
@@ -111,6 +119,10 @@ class Display:
             self.document(to_plain(result))
         else:
             print_result(self._out, result)
+
+    def picture(self, title: str, code_format: str) -> str:
+        """Make an SVG of all that was written unseen."""
+        return self._out.export_svg(title=title, code_format=code_format, unique_id="demo")
 
     def say(self, text: str) -> None:
         """Tell the story of a demonstration, on stdout."""
@@ -133,6 +145,29 @@ class Display:
     def facts(self, facts: Iterable[tuple[str, str]], *, beside: bool = False) -> None:
         """Write facts with their labels, as results are written; or beside the result."""
         print_facts(self._err if beside else self._out, facts)
+
+    def define(self, facts: Iterable[tuple[str, str]]) -> None:
+        """Write facts whose text is long, broken between words beside their labels."""
+        said = [(label, _reworded(text, _IN_A_SHELL | _OPTIONS)) for label, text in facts]
+        if not self._out.is_terminal:
+            print_facts(self._out, said)
+            return
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column()
+        for label, text in said:
+            grid.add_row(label, printable(text))
+        self._out.print(grid)
+
+    def codes(self, codes: Iterable[tuple[int, str, str]]) -> None:
+        """Write a table of codes: code, meaning, class."""
+        table = Table(box=ROUNDED)
+        table.add_column("Code", justify="right")
+        table.add_column("Means")
+        table.add_column("Raised as")
+        for code, meaning, error in codes:
+            table.add_row(f"{code}", meaning, error)
+        self._out.print(table)
 
     def states(self, states: Mapping[str, Mapping[str, Any]], paid: Decimal) -> None:
         """Write how many jobs stand where, and what was paid for them."""

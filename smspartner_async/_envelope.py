@@ -10,6 +10,7 @@ import re
 from typing import Any, Final
 
 from ._codes import (
+    ALL_WENT_WELL,
     ALREADY_DOWNLOADED_CODE,
     CODE_MEANINGS,
     FAILED_CODE,
@@ -45,7 +46,6 @@ _XML_ERROR: Final = re.compile(
     r"(?:\s*<entry>\s*(?:<!\[CDATA\[)?(?P<message>[^<\]]*))?"
 )
 _MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<")
-_ALL_WENT_WELL: Final = 200
 _LONGEST_CODE: Final = 4  # digits; the vendor's have three at most
 
 
@@ -144,7 +144,7 @@ def _says_no(reply: Reply, answer: dict[str, Any]) -> bool:
     if word in ("true", "1", "false", "0"):
         return word in ("false", "0")
     code = _code(answer)
-    return code in CODE_MEANINGS or not (is_success(reply) or code in (None, _ALL_WENT_WELL))
+    return code in CODE_MEANINGS or not (is_success(reply) or code in (None, ALL_WENT_WELL))
 
 
 def _code(answer: dict[str, Any]) -> int | None:

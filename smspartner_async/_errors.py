@@ -28,7 +28,13 @@ def _rebuild(cls: type[SMSPartnerError], args: tuple[Any, ...]) -> SMSPartnerErr
 
 
 class SMSPartnerError(Exception):
-    """The root: `except SMSPartnerError` catches everything that this package raises on its own."""
+    """The root: `except SMSPartnerError` catches everything that this package raises on its own.
+
+    Attributes:
+        advice: what to do next, where that is the same for all errors of a class.
+    """
+
+    advice: ClassVar[str] = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own way calls `cls(*args)`, which fails for keyword-only constructors. The
@@ -43,6 +49,8 @@ class SMSPartnerError(Exception):
 class ConfigurationError(SMSPartnerError, ValueError):
     """The client cannot be used as it is: a blank key, an unsafe base URL, closed. Nothing sent."""
 
+    advice = "Correct what the message names."
+
 
 class TargetingError(SMSPartnerError, ValueError):
     """A targeting or its volumes cannot be right. Nothing was sent.
@@ -50,6 +58,8 @@ class TargetingError(SMSPartnerError, ValueError):
     Attributes:
         problems: every bad field at once, as pairs of field name and what is wrong with it.
     """
+
+    advice = "Correct the fields that the message names."
 
     def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
         listed = "; ".join(f"{field}: {problem}" for field, problem in problems)
@@ -70,7 +80,7 @@ class APIError(SMSPartnerError):
         retry_after: seconds that the vendor asked to wait, where it did.
     """
 
-    advice: ClassVar[str] = "Look the code up in the vendor's manual, or ask its support."
+    advice = "Look the code up in the vendor's manual, or ask its support."
 
     def __init__(
         self,
@@ -147,10 +157,14 @@ class RateLimitError(APIError):
 class TransportError(SMSPartnerError):
     """No whole reply came: the network, TLS or a timeout was in the way.
 
+    For a rent it is certain that nothing was charged: all else is a `RentOutcomeUnknownError`.
+
     Attributes:
         maybe_sent: `False` only where it is certain that no byte of the request left.
         reply_began: `False` only where it is certain that no byte of a reply came.
     """
+
+    advice = "Check the network, base_url and any proxy, then try again."
 
     def __init__(self, message: str, *, maybe_sent: bool, reply_began: bool = True) -> None:
         fate = (
@@ -173,6 +187,8 @@ class ResponseError(SMSPartnerError):
         retry_after: seconds that the reply asked to wait, where it did.
     """
 
+    advice = "Check base_url and any proxy in between, then try again."
+
     def __init__(
         self,
         problem: str,
@@ -185,7 +201,7 @@ class ResponseError(SMSPartnerError):
         shown = f" It begins: {excerpt!r}." if excerpt else ""
         super().__init__(
             f"The reply to {operation} (HTTP {http_status}) is not one of SMS Partner's: "
-            f"{problem}.{shown} Check base_url and any proxy in between, then try again."
+            f"{problem}.{shown} {self.advice}"
         )
         self.operation = operation
         self.http_status = http_status
@@ -196,8 +212,7 @@ class ResponseError(SMSPartnerError):
 class RentOutcomeUnknownError(SMSPartnerError):
     """A rent was sent and its outcome is not known: it may have been charged.
 
-    It is never sent again on its own. Before renting again, compare `credits()` with the balance
-    from before, or look at the vendor's web interface for a rental made at `sent_at`.
+    It is never sent again on its own.
 
     Attributes:
         targeting: what was asked for.
@@ -205,6 +220,11 @@ class RentOutcomeUnknownError(SMSPartnerError):
         sent_at: when the request was made (aware, UTC).
         cause: what went wrong; also the error's `__cause__`.
     """
+
+    advice = (
+        "Before you rent again, compare credits() with the balance from before, or look for the "
+        "rental in the vendor's web interface."
+    )
 
     def __init__(
         self,
@@ -216,8 +236,7 @@ class RentOutcomeUnknownError(SMSPartnerError):
     ) -> None:
         super().__init__(
             f"A rental requested at {sent_at:%Y-%m-%d %H:%M:%S} UTC may have been charged: {cause} "
-            "It is not sent again. Before you rent again, compare credits() with the balance from "
-            "before, or look for the rental in the vendor's web interface."
+            f"It is not sent again. {self.advice}"
         )
         self.targeting = targeting
         self.volumes = volumes
@@ -234,12 +253,13 @@ class PriceExceededError(SMSPartnerError):
         max_total: the limit that was given.
     """
 
+    advice = "Raise max_total or ask for fewer contacts (volumes)."
+
     def __init__(self, *, quote: Quote | None, max_total: Decimal) -> None:
         total = quote.cost.total if quote is not None and quote.cost is not None else None
         price = "The vendor gave no total price" if total is None else f"The price is {total}"
         super().__init__(
-            f"{price}; the limit is {max_total}. Nothing was rented or charged. "
-            "Raise max_total or ask for fewer contacts (volumes)."
+            f"{price}; the limit is {max_total}. Nothing was rented or charged. {self.advice}"
         )
         self.quote = quote
         self.max_total = max_total
@@ -256,12 +276,14 @@ class RentalFailedError(SMSPartnerError):
         code: the vendor's error code, where an error told of it.
     """
 
+    advice = "Compare credits() and ask the vendor's support, naming the token."
+
     def __init__(
         self, *, token: str, status: RentalStatus | None = None, code: int | None = None
     ) -> None:
         super().__init__(
             f"Rental {token} failed: the vendor made no file. Whether it is paid back is not "
-            "documented: compare credits() and ask the vendor's support, naming the token."
+            f"documented: {self.advice[:1].lower()}{self.advice[1:]}"
         )
         self.token = token
         self.status = status
@@ -277,13 +299,15 @@ class AlreadyDownloadedError(SMSPartnerError):
         code: the vendor's error code, where an error told of it.
     """
 
+    advice = (
+        "Look for it (and for a .part file) where the earlier download put it; the vendor's "
+        "support may serve it again."
+    )
+
     def __init__(
         self, *, token: str, status: RentalStatus | None = None, code: int | None = None
     ) -> None:
-        super().__init__(
-            f"The file of rental {token} was downloaded before. Look for it (and for a .part file) "
-            "where the earlier download put it; the vendor's support may serve it again."
-        )
+        super().__init__(f"The file of rental {token} was downloaded before. {self.advice}")
         self.token = token
         self.status = status
         self.code = code
@@ -298,6 +322,8 @@ class WaitTimeoutError(SMSPartnerError, TimeoutError):
         elapsed: seconds waited.
         attempts: how often the vendor was asked.
     """
+
+    advice = "Go on with wait_until_ready() and the same token."
 
     def __init__(
         self,
@@ -329,14 +355,18 @@ class DownloadInterruptedError(SMSPartnerError):
         expected: bytes that the server announced, or `None` where it did not.
     """
 
+    advice = (
+        "Try download() again; if the vendor says that the file was downloaded before, ask its "
+        "support."
+    )
+
     def __init__(
         self, problem: str, *, path: Path, received: int, expected: int | None = None
     ) -> None:
         of = "" if expected is None else f" of {expected}"
         kept = f"What arrived is kept in {path}. " if received else ""
         super().__init__(
-            f"The download broke off after {received}{of} bytes: {problem} {kept}Try download() "
-            "again; if the vendor says that the file was downloaded before, ask its support."
+            f"The download broke off after {received}{of} bytes: {problem} {kept}{self.advice}"
         )
         self.path = path
         self.received = received

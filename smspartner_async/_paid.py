@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import frozen
 
-from ._codes import ALREADY_DOWNLOADED_CODE, FAILED_CODE
+from ._codes import ALL_WENT_WELL, ALREADY_DOWNLOADED_CODE, FAILED_CODE
 from ._errors import (
     REFUSALS,
     APIError,
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 _SERVER_ERROR: Final = 500
 # In reply to a rent these say nothing: two tell of a file, and one that all went well.
-_NO_ANSWERS: Final = (ALREADY_DOWNLOADED_CODE, FAILED_CODE, 200)
+_NO_ANSWERS: Final = (ALREADY_DOWNLOADED_CODE, FAILED_CODE, ALL_WENT_WELL)
 
 
 def proves_nothing_rented(error: BaseException) -> bool:

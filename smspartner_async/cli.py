@@ -25,6 +25,7 @@ try:
     from typer.core import TyperGroup
 
     from ._cli_batch import batch_app
+    from ._cli_explain import add_explain
     from ._cli_store import add_worker
     from ._display import Display
     from ._interrupt import INTERRUPTED, first_interrupt_only
@@ -85,6 +86,7 @@ app: typer.Typer = typer.Typer(
 
 app.add_typer(batch_app, name="batch")
 add_worker(app)
+add_explain(app)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with one positional flag
@@ -214,14 +216,14 @@ def _agreed_price(
     return quote.cost.total if quote.cost is not None else None
 
 
-@app.command(no_args_is_help=True)
+@app.command(epilog="Example: smspartner status 41ddfc6cfa3cd0df", no_args_is_help=True)
 def status(ctx: typer.Context, token: Token, *, as_json: AsJson = False) -> None:
     """Tell where a rental stands."""
     Display(as_json=as_json).show(_ask(ctx, lambda client: client.status(token)))
 
 
 @app.command(
-    epilog="Ctrl-C stops the waiting, not the rental: wait again with the same token.",
+    epilog="Example: smspartner wait 41ddfc6cfa3cd0df --timeout 3600",
     no_args_is_help=True,
 )
 def wait(
@@ -233,7 +235,10 @@ def wait(
     ] = 900,
     as_json: AsJson = False,
 ) -> None:
-    """Wait until the file of a rental is ready."""
+    """Wait until the file of a rental is ready.
+
+    Ctrl-C stops the waiting, not the rental: wait again with the same token.
+    """
     display = Display(as_json=as_json)
 
     async def work(client: SMSPartnerClient) -> None:
@@ -250,7 +255,7 @@ def wait(
 
 
 @app.command(
-    epilog="The vendor may serve a file only once: what arrives is kept, even when it breaks off.",
+    epilog="Example: smspartner download 41ddfc6cfa3cd0df contacts.csv",
     no_args_is_help=True,
 )
 def download(
@@ -263,7 +268,8 @@ def download(
 ) -> None:
     """Download the numbers of a rental that is ready.
 
-    They are personal data: only you may read the file.
+    The vendor may serve a file only once: what arrives is kept, even when it breaks off. The
+    numbers are personal data: only you may read the file.
     """
     display = Display(as_json=as_json)
 
@@ -280,7 +286,7 @@ def download(
         raise
 
 
-@app.command()
+@app.command(epilog="Example: smspartner credits --json")
 def credits(ctx: typer.Context, *, as_json: AsJson = False) -> None:  # noqa: A001 - the operation
     """Tell the balance of the account."""
     Display(as_json=as_json).show(_ask(ctx, lambda client: client.credits()))
@@ -308,15 +314,26 @@ def sandbox(
     raise typer.Exit(run(stand_in))
 
 
-@app.command()
+@app.command(epilog="Example: smspartner demo --out contacts.csv")
 def demo(
     *,
     out: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="The file to write; else one in a new folder."),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", hidden=True, help="Keep a picture of what was shown."),
+    ] = None,
 ) -> None:
     """Show the whole path in seconds: no account, no network, no cost."""
+    if record is not None:
+        from ._demo import recorded  # noqa: PLC0415 - as above
+
+        picture = asyncio.run(recorded())
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(picture, "utf-8", newline="\n")
+        return
     if out is None:
         out = Path(tempfile.mkdtemp(prefix="smspartner-demo-"), "smspartner-demo.csv")
     elif out.exists():

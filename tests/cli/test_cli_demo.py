@@ -85,3 +85,27 @@ def test_demo_makes_a_folder_of_its_own(shell: Shell, monkeypatch: pytest.Monkey
     assert paths[0].name == "smspartner-demo.csv"
     assert list(paths[0].parent.iterdir()) == []
     paths[0].parent.rmdir()
+
+
+def shown(picture: str) -> str:
+    """Read the words of a picture, with times and space that differ from run to run left out."""
+    words = " ".join(re.findall(r"<text[^>]*>(.*?)</text>", picture, re.DOTALL))
+    plain = re.sub(r"\s+", " ", words.replace("&#160;", " "))
+    return re.sub(r"\d:\d\d ", "", plain)
+
+
+def test_the_recorded_demonstration_is_what_it_shows_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README's picture of `demo` is renewed with the demonstration, and tells of no machine."""
+    readme = Path(__file__).parent.parent.parent / "README.md"
+    kept = readme.parent / ".assets" / "demo.svg"
+    assert "](.assets/demo.svg)" in readme.read_text("utf-8")
+    picture = tmp_path / "new" / "demo.svg"
+    code, _, err = finished("-m", "smspartner_async.cli", "demo", "--record", str(picture))
+    assert (code, err) == (0, "")
+    now, then = picture.read_text("utf-8"), kept.read_text("utf-8")
+    assert shown(now) == shown(then), "renew it: smspartner demo --record .assets/demo.svg"
+    assert "Done. The file: contacts.csv" in shown(then)
+    for trace in (str(tmp_path), "/tmp", "/home", "/root", "url(http", "127.0.0.1"):  # noqa: S108 - looked for
+        assert trace not in now + then
