@@ -91,11 +91,16 @@ def planned_in_store(
 
 @define(eq=False)
 class Follower:
-    """Writes down, and shows, what workers do to the jobs of a store."""
+    """Writes down, and shows, what workers do to the jobs of a store.
+
+    Attributes:
+        ids: the jobs that there is something to do for in this run.
+    """
 
     results: Results
     tally: Tally
     display: Display
+    ids: frozenset[str]
     _failures: int = field(default=0, init=False)
 
     def moved(self, record: JobRecord) -> None:
@@ -107,7 +112,7 @@ class Follower:
         known = self.results.of(record.id)
         line = _LINES.get(record.state) or (Line.FAILED if record.token else Line.NOT_RENTED)
         paid = record.price if record.token not in {None, known.token} else None
-        if record.state in _STAGES:
+        if record.id in self.ids and record.state in _STAGES:
             self.tally.moved(record.id, _STAGES[record.state], paid)
         if known.line is line and known.token == record.token:
             return
@@ -117,7 +122,9 @@ class Follower:
             self.results.add(Line.PAID, record.id, token=record.token, price=price, order=order)
         if line is not Line.PAID:
             self.results.add(line, record.id, order=order, **_facts(record))
-        if line in {Line.FAILED, Line.NOT_RENTED, Line.UNKNOWN} and record.error:
+        if line is Line.UNKNOWN:
+            self.display.note(f"{record.id}: may have been paid for, and is left alone.")
+        elif line in {Line.FAILED, Line.NOT_RENTED} and record.error:
             self._failures += 1
             if self._failures <= LISTED:
                 self.display.job_failed(record.id, SMSPartnerError(record.error))

@@ -137,13 +137,15 @@ def tell_doubts(
     if not plan.in_doubt:
         return
     display.note(
-        f"{len(plan.in_doubt):,} of the jobs may have been paid for, and nobody knows: an earlier "
-        "run was stopped, or lost the answer, while it rented. They are left alone:"
+        f"{len(plan.in_doubt):,} of the jobs may have been paid for, and nobody knows: a run was "
+        "stopped, or lost the answer, while it rented. They are left alone:"
     )
     for job in plan.in_doubt[:_LISTED]:
         known = results.of(job.id)
         price = "" if known.price is None else f", {money(known.price)}"
         display.note(f"  {job.id}{price}, at {known.at}")
+    if len(plan.in_doubt) > _LISTED:
+        display.note(f"  ... and {len(plan.in_doubt) - _LISTED:,} more")
     if account is not None and results.balance is not None:
         paid = summary(plan, results)["paid"]
         gone = results.balance - account.balance - paid

@@ -16,7 +16,7 @@ import typer
 from attrs import define, evolve, field
 
 from ._batch_run import BatchRun, CountingClient, Offer, Plan, planned
-from ._batch_talk import Wishes, agreed, tell_how_to_go_on, tell_the_end
+from ._batch_talk import Wishes, agreed, tell_doubts, tell_how_to_go_on, tell_the_end
 from ._display import Display
 from ._display_batch import Tally
 from ._errors import SMSPartnerError
@@ -108,6 +108,9 @@ def run(
         except (KeyboardInterrupt, asyncio.CancelledError):
             tell_how_to_go_on(display, one.plan, results, typed_line(ctx))
             raise typer.Exit(INTERRUPTED) from None
+        if not one.plan.in_doubt:  # those were told before
+            new = tuple(job for job in one.plan.jobs if results.of(job.id).is_unknown)
+            tell_doubts(display, evolve(one.plan, in_doubt=new), results)
         tell_the_end(display, one.plan, results, client.requests)
         if any(not results.of(job.id).is_settled for job in one.plan.jobs):
             raise typer.Exit(1)
@@ -176,7 +179,6 @@ class _Run:
         async with self.client, Store(url) as store:
             known = {record.id: record for record in await store.records()}
             plan = self.plan = planned_in_store(jobs, known, self.results)
-            ids = {job.id for job in plan.jobs}
             if not self._is_idle():
                 name = str(store.url)  # without its password
                 offer = await agreed(
@@ -191,7 +193,8 @@ class _Run:
                     for job in (*plan.under_way, *offer.jobs):
                         if job.id in known and known[job.id].state is JobState.FAILED:
                             await store.resume(job.id)
-                    follower = Follower(self.results, tally, self.display)
+                    ids = {job.id for job in (*plan.under_way, *offer.jobs)}
+                    follower = Follower(self.results, tally, self.display, frozenset(ids))
                     worker = store.worker(
                         self.client,
                         concurrency=self.wishes.concurrency,
@@ -203,8 +206,9 @@ class _Run:
                                 async for record in store.watch(ids, interval=_LOOK_EVERY):
                                     follower.moved(record)
                     finally:
+                        mine = {job.id for job in plan.jobs}
                         for record in await store.records():
-                            if record.id in ids:
+                            if record.id in mine:
                                 follower.moved(record)
 
     def _is_idle(self) -> bool:
@@ -218,7 +222,8 @@ class _Run:
     async def _shown(self, offer: Offer) -> AsyncGenerator[Tally, None]:
         """Show how far it is for as long as the block runs, and let it end in order."""
         jobs = len(self.plan.under_way) + len(offer.jobs)
-        tally = Tally(jobs, offer.total, lambda: self.client.requests)
+        agreed_to = None if self.plan.under_way else offer.total
+        tally = Tally(jobs, agreed_to, lambda: self.client.requests)
         with first_interrupt_only(self.display):
             reporter = asyncio.create_task(self._report(tally))
             try:

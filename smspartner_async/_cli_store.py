@@ -126,17 +126,28 @@ def status(*, store: Store = None, out: Out = None, as_json: AsJson = False) -> 
         display.document(stand)
         return
     display.states(stand["states"], stand["paid"])
-    for name, words in (("failed", "Failed"), ("needs_attention", "Perhaps paid for")):
-        found = stand[name]
-        if found:
-            display.note(f"{words}:")
-        for one in found[:_LISTED]:
-            display.note(f"  {one['id']}: {one['error'] or 'nobody knows'}")
-        if len(found) > _LISTED:
-            display.note(f"  ... and {len(found) - _LISTED:,} more")
-    if stand["needs_attention"]:
+    for one in stand["failed"][:_LISTED]:
+        display.job_failed(one["id"], SMSPartnerError(one["error"] or "nobody knows why."))
+    if (more := len(stand["failed"]) - _LISTED) > 0:
+        display.note(f"... and {more:,} more that failed")
+    if doubts := stand["needs_attention"]:
+        display.note(f"{len(doubts):,} may have been paid for, and nobody knows:")
+        for one in doubts[:_LISTED]:
+            display.note(f"  {one['id']}{_known(one.get('attention', {}))}")
+        if (more := len(doubts) - _LISTED) > 0:
+            display.note(f"  ... and {more:,} more, all of them with --json")
         where = ("--out", str(out)) if out is not None else ("--store", str(store))
-        tell_how_to_settle(display, stand["needs_attention"][0]["id"], where)
+        tell_how_to_settle(display, doubts[0]["id"], where)
+
+
+def _known(attention: Mapping[str, Any]) -> str:
+    """Tell in a line what is known of a rent whose outcome is not."""
+    amounts = {"price": ", {}", "balance_before": "; balance {} before", "balance_now": ", {} now"}
+    text = f", at {attention['claimed_at']}" if attention.get("claimed_at") else ""
+    for name, words in amounts.items():
+        if attention.get(name):
+            text += words.format(money(Decimal(attention[name])))
+    return text + (f"; journal {attention['journal']}" if attention.get("journal") else "")
 
 
 async def _records(url: str) -> "tuple[JobRecord, ...]":

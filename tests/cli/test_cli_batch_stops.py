@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from batches import Vendor, after, rented
 from fault_server import FaultServer
-from faults import json_reply, vendor_error
+from faults import close_within_body, json_reply, vendor_error
 
 from smspartner_async._results import Line, Results
 
@@ -139,6 +139,21 @@ def test_what_was_not_sent_is_not_in_doubt(
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert {states_of(tmp_path / "out", f"job{n}")[-1] for n in (1, 2, 3)} == {"not_rented"}
+
+
+@posix_only
+def test_an_outcome_that_is_lost_is_told_with_how_to_settle_it(
+    vendor: Callable[..., FaultServer], tmp_path: Path
+) -> None:
+    """A rent whose answer is lost ends with 1, and with what to type when it is known."""
+    write_jobs(tmp_path, 1)
+    server = vendor(Vendor({1: close_within_body(b'{"success": true, "token": "tok-1"}')}))
+    with running(server.base_url) as process:
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "1 perhaps paid for" in out
+    assert "smspartner batch resolve job1 --not-charged --out out" in err
+    assert states_of(tmp_path / "out", "job1") == ["renting", "unknown"]
 
 
 @posix_only

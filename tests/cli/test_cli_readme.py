@@ -9,12 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from .shell import Shell, on_terminal, posix_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import pytest
 
 _REACTIONS = {"[y/N]": b"y\n", "is at work": b"\x03"}
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -31,6 +31,7 @@ def test_every_command_runs(
     make_shell: Callable[..., Shell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each command of "The command line" ends with 0 in the order in which it is told."""
+    pytest.importorskip("dbos")
     monkeypatch.chdir(tmp_path)
     shell = make_shell(speed=1e6)
     ran = 0
