@@ -28,6 +28,7 @@ PACKAGES: Final = (
     "openai",
     "looptime",
 )
+_QUICK: Final = "**A quick run, to see that it runs: too short for its figures to count.**"
 _BEGIN: Final = "<!-- begin: written by python -m benchmarks -->"
 _END: Final = "<!-- end: written by python -m benchmarks -->"
 
@@ -152,7 +153,7 @@ def markdown(sections: Sequence[Section], *, quick: bool) -> str:
         "Made by `python -m benchmarks`; all peers were run in the same run.",
     ]
     if quick:
-        parts.append("**A quick run, to see that it runs: too short for its figures to count.**")
+        parts.append(_QUICK)
     parts.append(summary(sections).markdown())
     for section in sections:
         parts += [f"## {section.title}", section.text]
@@ -169,6 +170,7 @@ def for_readme(results: Path) -> str:
         _, facts, *others = text.strip().split("\n\n")
         where = f"{results.parent.name}/{results.name}"
         parts.append(f"{facts} [The whole report]({where}/{report.name}).")
+        parts += [part for part in others if part == _QUICK]
         parts += [part for part in others if part.startswith("| ")][:1]
         plots = re.findall(r"^!\[(.*)\]\((.*)\)$", text, re.MULTILINE)
         parts += [f"![{shows}]({where}/{name})" for shows, name in plots]

@@ -58,6 +58,14 @@ def test_a_run_rewrites_the_block_and_nothing_else(tmp_path: Path) -> None:
     assert with_results(readme, tmp_path / "empty") == with_results(README, tmp_path / "empty")
 
 
+def test_a_quick_run_is_told_as_such(tmp_path: Path) -> None:
+    """Figures that are too short to count do not stand in README as if they did."""
+    (tmp_path / "report.md").write_text(markdown([SECTION], quick=True), "utf-8")
+    assert "too short" in for_readme(tmp_path)
+    (tmp_path / "report.md").write_text(markdown([SECTION], quick=False), "utf-8")
+    assert "too short" not in for_readme(tmp_path)
+
+
 def test_a_readme_without_the_block_is_an_error(tmp_path: Path) -> None:
     """A run does not lose its figures without a word."""
     with pytest.raises(ValueError, match="no block"):
