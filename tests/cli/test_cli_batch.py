@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
+from batches import jobs_of
 
-from smspartner_async import PollingPolicy, SMSPartnerClient, _cli_batch
+from smspartner_async import PollingPolicy, Quote, SMSPartnerClient, _cli_batch
+from smspartner_async._batch_run import BatchRun
 from smspartner_async._results import Line, Results
+from smspartner_async.batch import JobEvent, JobStep
 
 from .shell import ESCAPE, NUMBER, Shell
 
@@ -465,3 +470,17 @@ def fail_for(monkeypatch: pytest.MonkeyPatch, fatal: Line) -> None:
         real(results, line, *job, **facts)
 
     monkeypatch.setattr(Results, "add", add)
+
+
+async def test_a_job_that_cannot_be_written_down_gets_no_further(tmp_path: Path) -> None:
+    """Where the line before a rent cannot be written, the job stays where it is, and is stopped."""
+    (job,) = jobs_of(1, tmp_path)
+    full = Mock(add=Mock(side_effect=OSError(28, "No space left on device")))
+    work = BatchRun(Mock(), full, Mock(), Mock())
+    work._task = Mock()
+    event = JobEvent(job=job, step=JobStep.PRICED, quote=Quote(operation="price"))
+    heard = asyncio.create_task(work._heard(event))
+    await asyncio.wait((heard,), timeout=0.05)
+    assert not heard.done()
+    work._task.cancel.assert_called_once()
+    heard.cancel()
