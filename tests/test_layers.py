@@ -18,7 +18,7 @@ PACKAGE = ROOT / "smspartner_async"
 README = (ROOT / "README.md").read_text("utf-8")
 DRAWING = README.partition("## How it is built")[2].partition("```text\n")[2].partition("```")[0]
 BORDER = "(status, headers, body)"
-IO = {"aiohttp", "asyncio", "http", "os", "pathlib", "selectors", "socket", "ssl", "subprocess"}
+IO = {"aiohttp", "asyncio", "http", "os", "selectors", "socket", "ssl", "subprocess", "threading"}
 
 
 def rooms(drawing: str) -> Iterator[tuple[int, str]]:
@@ -79,7 +79,16 @@ def test_the_sandbox_knows_nothing_of_the_client() -> None:
     assert imports("sandbox") == set()
 
 
-@pytest.mark.parametrize("name", ["_wire", "_envelope", "_states", "_reply", "_errors", "_codes"])
+def stands_on(module: str) -> set[str]:
+    """A module, and all that it imports of this package, and so on."""
+    found, new = set(), {module}
+    while new:
+        found |= new
+        new = {other for name in new for other in imports(name)} - found
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(stands_on("_wire")))
 def test_below_the_border_nothing_does_io(name: str) -> None:
     """What reads and writes the vendor's language does so without a network, a disk or a loop."""
     border = next(n for n, line in enumerate(DRAWING.splitlines()) if BORDER in line)

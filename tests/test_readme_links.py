@@ -94,3 +94,9 @@ def test_the_oldest_versions_are_those_of_pyproject(extra: str | None) -> None:
 def test_the_versions_of_python_are_those_of_pyproject() -> None:
     """README asks for the Python that pyproject.toml asks for."""
     assert f"Python {PROJECT['requires-python'].removeprefix('>=')} or newer" in README
+
+
+def test_every_extra_is_told() -> None:
+    """A newcomer reads which extras there are, next to the commands that install some."""
+    told = README.partition("Extras are ")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", told)) == set(PROJECT["optional-dependencies"])
