@@ -2,10 +2,13 @@
 
     python -m benchmarks.durable_processes vendor <options as JSON>
     python -m benchmarks.durable_processes worker <options as JSON>
+    python -m benchmarks.durable_processes timed <options as JSON>
+    python -m benchmarks.durable_processes bare <options as JSON>
 
 The vendor prints its URL, and answers each line on its standard input with all that it knows, as
 one line of JSON. It ends when its standard input closes. A worker ends when no job is open; on
-SIGTERM it drains.
+SIGTERM it drains. The other two print what they took, as JSON: seconds and seconds of CPU for so
+many jobs, or for so many workflows of DBOS with as many empty steps.
 """
 
 from __future__ import annotations
@@ -13,21 +16,44 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import random
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
+from dbos import DBOS, SetWorkflowID
 
-from smspartner_async import PollingPolicy, RetryPolicy, SMSPartnerClient
-from smspartner_async.durable import Store
+from smspartner_async import PollingPolicy, RetryPolicy, SMSPartnerClient, Targeting
+from smspartner_async.batch import RentalJob
+from smspartner_async.durable import JobState, Store
 from smspartner_async.sandbox import Sandbox
 from smspartner_async.sandbox._replies import contact_file
 
 KEY: Final = "durability-proof-key"
+AT_ONCE: Final = 32
+STEPS: Final = 5  # as a rental has: price, claim, rent, wait, download
+
+
+def jobs_of(count: int, folder: Path) -> list[RentalJob]:
+    """Make jobs, whose interest is their number: so the vendor can tell whose rental is whose."""
+    return [
+        RentalJob(
+            id=f"job-{number}",
+            targeting=Targeting(
+                gender="mixed", min_age=25, max_age=35, interest=number, zipcodes="06200"
+            ),
+            volumes={"06200": 20},
+            path=folder / f"{number}.csv",
+        )
+        for number in range(1, count + 1)
+    ]
 
 
 class Vendor(Sandbox):
@@ -116,6 +142,63 @@ async def _worker(options: dict[str, Any]) -> None:
             task.cancel()
 
 
+async def _timed(options: dict[str, Any]) -> None:
+    jobs = jobs_of(options["jobs"], Path(options["folder"]))
+    async with (
+        SMSPartnerClient(KEY, base_url=options["vendor"]) as client,
+        Store(options["store"]) as store,
+        store.worker(client, concurrency=AT_ONCE),
+    ):
+        await store.submit(jobs)
+        marks, done = [_clocks()], 0
+        async for record in store.watch(interval=0.1):
+            done += record.state is JobState.DONE
+            if done and record.state is JobState.DONE and done % options["slice"] == 0:
+                marks.append(_clocks())
+    assert done == len(jobs)  # noqa: S101 - otherwise the figures would mean nothing
+    slices = [[b - a for a, b in zip(*pair, strict=True)] for pair in pairwise(marks)]
+    _say(json.dumps(slices))
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+@DBOS.step(name="empty")
+async def _empty(argument: dict[str, Any]) -> dict[str, Any]:
+    return argument
+
+
+@DBOS.workflow(name="bare")
+async def _bare_workflow(argument: dict[str, Any]) -> None:
+    for _ in range(STEPS):
+        await _empty(argument)
+
+
+async def _bare(options: dict[str, Any]) -> None:
+    logging.getLogger("dbos").addHandler(logging.NullHandler())
+    # The tables and the journal mode of a store, and the settings of its workers.
+    async with Store(options["store"]):
+        pass
+    config = {"name": "bare", "system_database_url": options["store"], "max_executor_threads": 32}
+    DBOS(config=config | {"application_version": "1", "executor_id": "bare"})  # type: ignore[arg-type]
+    DBOS.launch()
+    slots = asyncio.Semaphore(AT_ONCE)
+    job = {"id": "job-1", "run": 1, "content": "x" * 250, "token": None, "price": None}
+
+    async def one(number: int) -> None:
+        async with slots:
+            with SetWorkflowID(f"bare:{number}"):
+                handle = await DBOS.start_workflow_async(_bare_workflow, job)
+            await handle.get_result()
+
+    before = _clocks()
+    await asyncio.gather(*map(one, range(options["jobs"])))
+    _say(json.dumps([[b - a for a, b in zip(before, _clocks(), strict=True)]]))
+    await asyncio.to_thread(DBOS.destroy)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+
+
 if __name__ == "__main__":
-    _program = {"vendor": _vendor, "worker": _worker}[sys.argv[1]]
+    _program = {"vendor": _vendor, "worker": _worker, "timed": _timed, "bare": _bare}[sys.argv[1]]
     asyncio.run(_program(json.loads(sys.argv[2])))

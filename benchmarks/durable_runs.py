@@ -24,15 +24,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from attrs import define, field, frozen
 
-from smspartner_async import Targeting
-from smspartner_async.batch import RentalJob
 from smspartner_async.durable import JobState, Store
 
-from .durable_processes import KEY
+from .durable_processes import AT_ONCE, KEY, jobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from smspartner_async.batch import RentalJob
     from smspartner_async.durable import JobRecord
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -183,21 +182,6 @@ class Postgres:
             stdout=subprocess.DEVNULL,
             timeout=60,
         )
-
-
-def jobs_of(count: int, folder: Path) -> list[RentalJob]:
-    """Make jobs, whose interest is their number: so the vendor can tell whose rental is whose."""
-    return [
-        RentalJob(
-            id=f"job-{number}",
-            targeting=Targeting(
-                gender="mixed", min_age=25, max_age=35, interest=number, zipcodes="06200"
-            ),
-            volumes={"06200": 20},
-            path=folder / f"{number}.csv",
-        )
-        for number in range(1, count + 1)
-    ]
 
 
 @frozen
@@ -414,7 +398,9 @@ def scaling_run(
     url: str, folder: Path, *, jobs: int, workers: int
 ) -> tuple[Audit, float, Counter[str | None]]:
     """Take many jobs through some workers; the audit, the seconds, and what each has done."""
-    with Run.prepared(url, folder, workers=workers, delay=0.0, speed=10**6, concurrency=32) as run:
+    with Run.prepared(
+        url, folder, workers=workers, delay=0.0, speed=10**6, concurrency=AT_ONCE
+    ) as run:
         for worker in run.workers:
             worker.at_work()
         started = time.monotonic()
@@ -451,3 +437,25 @@ def budget_run(url: str, folder: Path, *, per_minute: float, seconds: float) -> 
     most = max(sum(begin <= t < begin + window for t in times) for begin in times)
     # A permit is used up to half a second late.
     return BudgetRun(len(times), most, int((window + 0.5) * per_minute / 60) + 1)
+
+
+@frozen
+class Cost:
+    """What so many jobs took."""
+
+    jobs: int
+    seconds: float
+    cpu: float
+
+
+def cost_of(program: str, url: str, folder: Path, *, jobs: int, slices: int = 1) -> list[Cost]:
+    """Time the whole path (`timed`), or workflows of empty steps (`bare`), in a process alone."""
+    log = folder / "errors.log"
+    with VendorProcess.running(log, speed=10**6) as vendor:
+        options = {"vendor": vendor.url, "store": url, "folder": str(folder)}
+        options |= {"jobs": jobs, "slice": jobs // slices}
+        with _started(program, options, log) as process:
+            told = process.communicate(timeout=jobs)[0].strip().rpartition("\n")[2]
+    if not told:
+        raise RuntimeError(log.read_text("utf-8"))
+    return [Cost(jobs // slices, *clocks) for clocks in json.loads(told)]

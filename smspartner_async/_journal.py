@@ -69,8 +69,8 @@ class Journal:
             return cls(path, json.loads(first)["worker"], fd)
         raise ConfigurationError(f"A worker with the id {worker_id!r} is running already.")
 
-    async def write(self, **line: Any) -> None:
-        """Append a line. A killed process has left it at once, a power cut after the return.
+    def write(self, **line: Any) -> None:
+        """Append a line. It outlives the process at once, and a power cut after `safe`.
 
         Raises:
             OSError: the disk did not take it.
@@ -79,6 +79,9 @@ class Journal:
         data = json.dumps(line).encode() + b"\n"
         if os.write(self._fd, data) < len(data):
             raise OSError(f"{self.path} is cut short: the disk is full.")
+
+    async def safe(self) -> None:
+        """Wait until all that was written so far is on the disk."""
         loop = asyncio.get_running_loop()
         before, self._sync = self._sync, None  # the one under way may have begun too early
         if before is not None:

@@ -60,6 +60,20 @@ _BUDGET: Final = sa.Table(
     sa.Column("free_at", sa.BigInteger, nullable=False),
 )
 _UNDER_WAY: Final = (JobState.RENTING.value, JobState.WAITING.value)
+_NOTE: Final = (
+    sa.update(JOBS)
+    .where(JOBS.c.id == sa.bindparam("job"), JOBS.c.run == sa.bindparam("in_run"))
+    .values(
+        state=sa.case(
+            (JOBS.c.state.in_(_UNDER_WAY), sa.bindparam("new_state")), else_=JOBS.c.state
+        ),
+        worker=sa.case((JOBS.c.state.in_(_UNDER_WAY), sa.bindparam("by")), else_=JOBS.c.worker),
+        **{
+            name: sa.func.coalesce(sa.bindparam(f"new_{name}"), JOBS.c[name])
+            for name in ("token", "price", "facts")
+        },
+    )
+)
 _CLOCKS: Final[Mapping[str, sa.ColumnElement[int]]] = {
     "sqlite": sa.literal_column("CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"),
     "postgresql": sa.literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1e6 AS BIGINT)"),
@@ -210,22 +224,8 @@ class Ledger:
 
         A token is kept whatever the state is: also one that came too late.
         """
-        kept = []
-        for note in notes:
-            values = {name: note[name] for name in ("token", "price", "facts") if note.get(name)}
-            here = JOBS.c.state.in_(_UNDER_WAY)
-            update = (
-                sa.update(JOBS)
-                .where(JOBS.c.id == note["id"], JOBS.c.run == note["run"])
-                .values(
-                    state=sa.case((here, note["state"]), else_=JOBS.c.state),
-                    worker=sa.case((here, note["worker"]), else_=JOBS.c.worker),
-                    changed=self.now,
-                    **values,
-                )
-            )
-            kept.append(connection.execute(update).rowcount == 1)
-        return kept
+        update = _NOTE.values(changed=self.now)
+        return [connection.execute(update, note).rowcount == 1 for note in notes]
 
     def again(
         self,

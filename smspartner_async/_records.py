@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -123,6 +124,7 @@ def written(job: RentalJob) -> str:
     return json.dumps({**content, "path": str(job.path)}, sort_keys=True)
 
 
+@lru_cache(maxsize=256)  # several steps of a job need it, one soon after the other
 def read(id: str, content: str) -> RentalJob:  # noqa: A002 - the name of the field
     """Read what `written` wrote."""
     fields = json.loads(content)

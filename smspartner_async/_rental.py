@@ -324,10 +324,11 @@ async def _pay(desk: Desk, job: Job, total: str | None, nonce: str) -> Paid:
     write = partial(desk.journal.write, job=job["id"], run=job["run"], nonce=nonce)
 
     async def keep(rental: Rental) -> None:
-        await write(token=rental.token)
+        write(token=rental.token)
+        await desk.journal.safe()
 
     wanted = read(job["id"], job["content"])
-    await write(sending=job["content"])  # if it fails, nothing is sent
+    write(sending=job["content"])  # if it fails, nothing is sent
     rental = await desk.client.rent(wanted.targeting, wanted.volumes, on_rented=keep)
     told = _text(rental.cost and rental.cost.total)
     return {"token": rental.token, "price": told or total}

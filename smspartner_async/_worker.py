@@ -31,6 +31,7 @@ _NAME: Final = "smspartner"  # of DBOS's application: all workers of a store are
 _THREADS: Final = 32  # for DBOS's own short errands to the database
 _CHUNK: Final = 1000
 _DRAINING: Final = 0.2  # seconds between two looks at what is still under way
+_GATHERING: Final = 0.05  # seconds in which more slots may become free, for one transaction
 _IDLE: Final = 1.0  # seconds between two looks at an empty queue
 
 
@@ -144,8 +145,8 @@ class Workplace(Desk):
         facts: dict[str, Any] | None = None,
     ) -> None:
         """Write down how far a job is, in one transaction with what others write meanwhile."""
-        note = {"id": job["id"], "run": job["run"], "worker": self.id, "state": state.value}
-        note |= {"token": token, "price": price, "facts": facts and json.dumps(facts)}
+        note = {"job": job["id"], "in_run": job["run"], "by": self.id, "new_state": state.value}
+        note |= {"new_token": token, "new_price": price, "new_facts": facts and json.dumps(facts)}
         kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._notes.append((note, kept))
         if self._writer is None or self._writer.done():
@@ -184,6 +185,7 @@ class Workplace(Desk):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE):
                     await self._freed.wait()
+                    await asyncio.sleep(_GATHERING)
 
     async def _start(self, row: sa.Row[Any]) -> None:
         """Start the workflow of a job; where there is one already, nothing happens."""

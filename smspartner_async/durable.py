@@ -56,7 +56,7 @@ __all__ = [
     "Worker",
 ]
 
-_OVERLAP: Final = 5 * SECOND  # a change may become visible this much after its time
+_OVERLAP: Final = SECOND  # by which the database's clock may be set back
 
 
 def _url(given: str) -> sa.URL:

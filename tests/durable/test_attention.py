@@ -153,7 +153,8 @@ async def test_a_token_that_a_frozen_worker_brings_late_is_gone_on_with(
 ) -> None:
     """It reaches the record although others have parked the job meanwhile."""
     record = await unknown(store, tmp_path)
-    late = {"id": "job-1", "run": 1, "state": "waiting", "worker": "frozen", "token": "tok-late"}
+    late = {"job": "job-1", "in_run": 1, "by": "frozen", "new_state": "waiting"}
+    late |= {"new_token": "tok-late", "new_price": None, "new_facts": None}
     assert await store._ledger(Ledger.note, [late]) == [True]
     parked = await store.record("job-1")
     assert parked.state is JobState.NEEDS_ATTENTION

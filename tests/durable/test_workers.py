@@ -64,12 +64,15 @@ def test_each_living_worker_of_a_machine_has_an_id_of_its_own_and_keeps_it(tmp_p
 async def test_a_journal_that_was_cut_short_goes_on(tmp_path: Path) -> None:
     """After a power cut in the middle of a line, neither the lines before nor after are lost."""
     journal = Journal.open(tmp_path, None)
-    await journal.write(nonce="aa", token="tok-1")
+    journal.write(nonce="aa", token="tok-1")
+    await journal.safe()
     journal.close()
     with journal.path.open("ab") as file:
         file.write(b'{"nonce": "bb", "tok')
     journal = Journal.open(tmp_path, None)
-    await asyncio.gather(*(journal.write(nonce=f"c{n}", token=f"tok-{n}") for n in range(20)))
+    for n in range(20):
+        journal.write(nonce=f"c{n}", token=f"tok-{n}")
+    await asyncio.gather(*(journal.safe() for _ in range(20)))
     assert journal.token("aa") == "tok-1"
     assert journal.token("bb") is None
     assert [journal.token(f"c{n}") for n in range(20)] == [f"tok-{n}" for n in range(20)]
