@@ -1,9 +1,13 @@
-"""Run the benchmarks: `python -m benchmarks [requests|waits|budget] [--quick] [--out FOLDER]`."""
+"""Run the benchmarks: `python -m benchmarks [requests|waits|budget] [--quick] [--out FOLDER]`.
+
+`python -m benchmarks durability` is a proof of its own, which takes longer than all of them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +22,14 @@ _BENCHMARKS: Final = {
     "waits": many_waits.run,
     "budget": budget.run,
 }
+_ALONE: Final = "durability"  # it needs the extra `durable`, and is no part of a whole run
 _RESULTS: Final = ROOT / "benchmarks/results"
 
 
 def main() -> None:
     """Run what is asked for, print it, and write the report with its plots; README shows them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("only", nargs="?", choices=_BENCHMARKS, help="by default all of them")
+    parser.add_argument("only", nargs="?", choices=[*_BENCHMARKS, _ALONE], help="by default all of them")
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
     parser.add_argument(
         "--out",
@@ -33,7 +38,10 @@ def main() -> None:
         "build/benchmarks for any other",
     )
     given = parser.parse_args()
-    whole = given.only is None and not given.quick
+    whole = given.only in (None, _ALONE) and not given.quick
+    if given.only == _ALONE:
+        _BENCHMARKS[_ALONE] = import_module(".durability", __package__).run
+    report = "durability.md" if given.only == _ALONE else "report.md"
     out: Path = given.out or (_RESULTS if whole else ROOT / "build/benchmarks")
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
@@ -48,11 +56,11 @@ def main() -> None:
         sections.append(section)
     console.rule("in short")
     console.print(summary(sections).for_terminal())
-    (out / "report.md").write_text(markdown(sections, quick=given.quick), "utf-8")
-    if out.resolve() == _RESULTS:
+    (out / report).write_text(markdown(sections, quick=given.quick), "utf-8")
+    if out.resolve() == _RESULTS and given.only != _ALONE:
         readme = ROOT / "README.md"
         readme.write_text(with_results(readme.read_text("utf-8"), out), "utf-8")
-    console.print(f"{time.monotonic() - started:.0f} s; the report is {out / 'report.md'}")
+    console.print(f"{time.monotonic() - started:.0f} s; the report is {out / report}")
 
 
 if __name__ == "__main__":

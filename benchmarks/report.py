@@ -27,6 +27,7 @@ PACKAGES: Final = (
     "httpx",
     "openai",
     "looptime",
+    "dbos",
 )
 _QUICK: Final = "**A quick run, to see that it runs: too short for its figures to count.**"
 _BEGIN: Final = "<!-- begin: written by python -m benchmarks -->"
