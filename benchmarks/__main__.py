@@ -29,7 +29,9 @@ _RESULTS: Final = ROOT / "benchmarks/results"
 def main() -> None:
     """Run what is asked for, print it, and write the report with its plots; README shows them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("only", nargs="?", choices=[*_BENCHMARKS, _ALONE], help="by default all of them")
+    parser.add_argument(
+        "only", nargs="?", choices=[*_BENCHMARKS, _ALONE], help="by default all of them"
+    )
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
     parser.add_argument(
         "--out",

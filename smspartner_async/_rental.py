@@ -328,7 +328,8 @@ async def _pay(desk: Desk, job: Job, total: str | None, nonce: str) -> Paid:
         await desk.journal.safe()
 
     wanted = read(job["id"], job["content"])
-    write(sending=job["content"])  # if it fails, nothing is sent
+    write(sending=job["content"])
+    await desk.journal.safe()  # if it fails, nothing is sent
     rental = await desk.client.rent(wanted.targeting, wanted.volumes, on_rented=keep)
     told = _text(rental.cost and rental.cost.total)
     return {"token": rental.token, "price": told or total}
