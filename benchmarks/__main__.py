@@ -59,7 +59,7 @@ def main() -> None:
     console.rule("in short")
     console.print(summary(sections).for_terminal())
     (out / report).write_text(markdown(sections, quick=given.quick), "utf-8")
-    if out.resolve() == _RESULTS and given.only != _ALONE:
+    if out.resolve() == _RESULTS:
         readme = ROOT / "README.md"
         readme.write_text(with_results(readme.read_text("utf-8"), out), "utf-8")
     console.print(f"{time.monotonic() - started:.0f} s; the report is {out / report}")

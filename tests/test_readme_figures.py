@@ -58,6 +58,15 @@ def test_a_run_rewrites_the_block_and_nothing_else(tmp_path: Path) -> None:
     assert with_results(readme, tmp_path / "empty") == with_results(README, tmp_path / "empty")
 
 
+def test_each_report_is_told(tmp_path: Path) -> None:
+    """A proof that is run on its own stands beside the whole run, and behind it."""
+    for name in ("durability.md", "report.md"):
+        (tmp_path / name).write_text(markdown([SECTION], quick=False), "utf-8")
+    told = for_readme(tmp_path)
+    assert 0 < told.index("/report.md)") < told.index("/durability.md)")
+    assert told.count("| Memory for each |") == 2
+
+
 def test_a_quick_run_is_told_as_such(tmp_path: Path) -> None:
     """Figures that are too short to count do not stand in README as if they did."""
     (tmp_path / "report.md").write_text(markdown([SECTION], quick=True), "utf-8")
