@@ -151,7 +151,7 @@ async def _timed(options: dict[str, Any]) -> None:
     ):
         await store.submit(jobs)
         marks, done = [_clocks()], 0
-        async for record in store.watch(interval=0.1):
+        async for record in store.watch(interval=0.5):
             done += record.state is JobState.DONE
             if done and record.state is JobState.DONE and done % options["slice"] == 0:
                 marks.append(_clocks())

@@ -95,7 +95,7 @@ class Ledger:
             self.url,
             isolation_level="AUTOCOMMIT",  # transactions begin and end below, in plain sight
             pool_size=1,
-            pool_pre_ping=True,
+            pool_pre_ping=not self.is_file,
             hide_parameters=True,
             **more,
         )
