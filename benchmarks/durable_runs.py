@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from smspartner_async.durable import JobRecord
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-_PATIENCE: Final = 120.0  # seconds for anything that a run waits for
+_PATIENCE: Final = 300.0  # seconds for anything that a run waits for
 
 
 def _started(
@@ -455,7 +455,7 @@ def cost_of(program: str, url: str, folder: Path, *, jobs: int, slices: int = 1)
         options = {"vendor": vendor.url, "store": url, "folder": str(folder)}
         options |= {"jobs": jobs, "slice": jobs // slices}
         with _started(program, options, log) as process:
-            told = process.communicate(timeout=jobs)[0].strip().rpartition("\n")[2]
+            told = process.communicate(timeout=max(jobs, _PATIENCE))[0].strip().rpartition("\n")[2]
     if not told:
         raise RuntimeError(log.read_text("utf-8"))
     return [Cost(jobs // slices, *clocks) for clocks in json.loads(told)]
