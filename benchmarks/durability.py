@@ -5,7 +5,9 @@ Every run has a vendor in a process of its own, whose books are then compared wi
 
 from __future__ import annotations
 
+import signal
 import statistics
+import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +46,7 @@ _BOOKS: Final = (
 
 def run(options: Options) -> Section:
     """Run all proofs; `--quick` runs each of them small."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server is left behind
     quick = options.quick
     books: list[tuple[str, ...]] = []
     audits: list[Audit] = []
