@@ -225,8 +225,7 @@ class SMSPartnerClient:
             TargetingError: volumes that cannot be right. Nothing was sent.
             SMSPartnerError: as `calculate`.
         """
-        request = self._wire.targeting_request("price", targeting, checked_volumes(volumes))
-        return await self._dispatcher.ask(request, lambda reply: self._wire.quote("price", reply))
+        return await self._price(targeting, checked_volumes(volumes), urgent=False)
 
     async def rent(
         self,
@@ -262,7 +261,7 @@ class SMSPartnerClient:
         if max_total is not None:
             limit = checked_limit(max_total)
             try:
-                quote = await self.price(targeting, wanted)
+                quote = await self._price(targeting, wanted, urgent=True)
             except ResponseError as error:
                 raise PriceExceededError(quote=None, max_total=limit) from error
             check_price(quote, limit)
@@ -395,6 +394,14 @@ class SMSPartnerClient:
             SMSPartnerError: as `calculate`.
         """
         return await self._dispatcher.ask(self._wire.credits_request(), self._wire.credits)
+
+    async def _price(
+        self, targeting: Targeting, volumes: Mapping[str, int] | None, *, urgent: bool
+    ) -> Quote:
+        request = self._wire.targeting_request("price", targeting, volumes)
+        return await self._dispatcher.ask(
+            request, lambda reply: self._wire.quote("price", reply), urgent=urgent
+        )
 
     def _wait(
         self,

@@ -77,9 +77,11 @@ class Dispatcher:
         """
         return self.transport.request_timeout
 
-    async def ask(self, request: Request, read: Callable[[Reply], _T]) -> _T:
+    async def ask(
+        self, request: Request, read: Callable[[Reply], _T], *, urgent: bool = False
+    ) -> _T:
         """Send a request that is safe to repeat, and read its reply."""
-        return await self._try(request, partial(self._exchange, request, read), is_passing)
+        return await self._try(request, partial(self._exchange, request, read, urgent), is_passing)
 
     async def ask_urgently(
         self,
@@ -110,9 +112,15 @@ class Dispatcher:
         with self._around(request, waiting=waiting) as head:
             return read(await self.transport.exchange(request, deadline, head))
 
-    async def _exchange(self, request: Request, read: Callable[[Reply], _T], attempt: int) -> _T:
+    async def _exchange(
+        self,
+        request: Request,
+        read: Callable[[Reply], _T],
+        urgent: bool,  # noqa: FBT001 - of this class alone
+        attempt: int,
+    ) -> _T:
         if not self._may_send():
-            await self._wait_for_turn(request.operation, patience=self.patience)
+            await self._wait_for_turn(request.operation, patience=self.patience, urgent=urgent)
         with self._around(request, attempt) as head:
             return read(await self.transport.exchange(request, None, head))
 

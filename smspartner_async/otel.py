@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ._checks import HasToken
     from ._exchanges import Exchange
-    from ._models import Rental, RentalState, RentalStatus, Targeting
+    from ._models import Quote, Rental, RentalState, RentalStatus, Targeting
     from ._polling import PollEvent, Wait
 
 __all__ = ["traced"]
@@ -86,10 +86,15 @@ class _TracedClient(SMSPartnerClient):
         self._dispatcher.listeners = (*self._dispatcher.listeners, self._telemetry.exchanged)
 
     calculate = _spanned(SMSPartnerClient.calculate)
-    price = _spanned(SMSPartnerClient.price)
     status = _spanned(SMSPartnerClient.status)
     download = _spanned(SMSPartnerClient.download)
     credits = _spanned(SMSPartnerClient.credits)
+
+    async def _price(
+        self, targeting: Targeting, volumes: Mapping[str, int] | None, *, urgent: bool
+    ) -> Quote:
+        with self._telemetry.operation("price"):
+            return await super()._price(targeting, volumes, urgent=urgent)
 
     async def rent(
         self,

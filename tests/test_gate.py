@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from decimal import Decimal
 from typing import Any, Final
 
 import pytest
@@ -149,6 +150,25 @@ async def test_paid_requests_go_first() -> None:
         tasks += [start(client.rent(PEOPLE)), start(client.status("t4"))]
         await all_of(*tasks)
     assert log.names == ["t0", "rent", "t1", "t2", "t3", "t4"]
+
+
+@pytest.mark.looptime
+async def test_the_price_of_a_rent_goes_first_too() -> None:
+    """A shared budget: with `max_total`, a rent waits behind no polls, and neither does its price.
+
+    A price that is asked for alone does: it comes in its turn.
+    """
+    reply = {"success": True, "token": TOKEN, "status": 1, "cost": {"total": "1.80"}}
+    async with (
+        FaultServer(default=json_reply(reply)) as server,
+        client_of(server, max_requests_per_minute=60) as client,
+    ):
+        tasks = [start(client.status(f"t{number}")) for number in range(4)]
+        await asyncio.sleep(0.1)
+        tasks += [start(client.price(PEOPLE)), start(client.rent(PEOPLE, max_total=Decimal(5)))]
+        await all_of(*tasks)
+        came = [received.operation for received in server.received]
+    assert came == ["status", "price", "rent", "status", "status", "status", "price"]
 
 
 @pytest.mark.looptime
