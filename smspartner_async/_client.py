@@ -149,8 +149,9 @@ class SMSPartnerClient:
             request_timeout: as in the constructor; what is `None` stays as it is in this client.
             retry: as above.
             polling: as above.
-            on_exchange: called as well as that of this client. A wait tells of every request that
-                it gets its answers from, whoever of those who wait for the same rental sent it.
+            on_exchange: called as well as that of this client. A wait tells of every request
+                about its rental that begins while it waits, whoever of those who wait for the same
+                rental sent it.
 
         Raises:
             ValueError: a number out of its range.

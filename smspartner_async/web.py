@@ -73,9 +73,10 @@ class RentOnce:
     """Rents once for each key of the caller's, however often it is asked: for double-clicks.
 
     All who come with one key get the one rental, or the one `RentOutcomeUnknownError`. After any
-    other error nothing was rented, and the key may try again. A rent goes on when its caller goes
-    away. Used as `async with RentOnce(client) as rents:`, inside of the client's own: its end waits
-    for the rents in flight.
+    other `SMSPartnerError` nothing was rented, and the key may try again; what is none (a mistake
+    in the service) stays with its key. A rent goes on when its caller goes away. Used as
+    `async with RentOnce(client) as rents:`, inside of the client's own: its end waits for the rents
+    in flight.
 
     Keys are known to this object alone, as long as it lives. A service of several processes, or one
     that restarts, needs a record of its own beside it: the key, with a unique constraint, from
