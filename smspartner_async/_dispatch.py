@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from logging import DEBUG
 from typing import TYPE_CHECKING, TypeVar
@@ -33,6 +34,20 @@ class _Life:
     loop: asyncio.AbstractEventLoop | None = None
     closed: bool = False
 
+    def __init__(self) -> None:
+        self._end = asyncio.Event()
+
+    def end(self) -> None:
+        """Let it live no longer."""
+        self.closed = True
+        self._end.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond its end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._end.wait()
+
 
 @define(eq=False, repr=False)
 class Dispatcher:
@@ -51,7 +66,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Let no more requests out; those that wait for their turn raise `ConfigurationError`."""
-        self._life.closed = True
+        self._life.end()
         self.gate.close(_closed())
 
     def check_usable(self) -> None:
@@ -168,6 +183,7 @@ class Dispatcher:
             attempt,
             self.retry,
             may_repeat=lambda error: self._is_worth_it(error, may_repeat),
+            sleep=self._life.sleep,
             before_sleep=partial(tell_of_retry, request),
         )
 

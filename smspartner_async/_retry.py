@@ -96,6 +96,7 @@ async def try_again(
     policy: RetryPolicy,
     *,
     may_repeat: Callable[[BaseException], bool],
+    sleep: Callable[[float], Awaitable[None]],
     before_sleep: Callable[[RetryCallState], None],
 ) -> _T:
     """Go on after a first attempt that came to `failure`, which may be repeated.
@@ -115,7 +116,7 @@ async def try_again(
         retry=retry_if_exception(may_repeat),
         stop=stop_after_attempt(policy.attempts),
         wait=policy.delay,
-        sleep=asyncio.sleep,
+        sleep=sleep,
         before_sleep=before_sleep,
         reraise=True,
     )(next_attempt)

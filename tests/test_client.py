@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import faults
 import pytest
+from fault_server import FaultServer
 
 import smspartner_async
 from smspartner_async import (
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aioresponses import aioresponses
+    from fault_server import Reply
 
     from smspartner_async.sandbox import Sandbox
 
@@ -209,6 +212,23 @@ async def test_what_waits_for_its_turn_is_not_sent_after_close(sandbox: Sandbox)
     errors = await asyncio.gather(*held_back, return_exceptions=True)
     assert [type(error) for error in errors] == [ConfigurationError] * 2
     assert sandbox.requests == {"credits": 1}
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("reply", [faults.busy(429, "20"), faults.busy(503, "20")])
+async def test_closing_ends_a_pause_before_a_further_try(reply: Reply) -> None:
+    """Nobody who waits to ask again, or to rent, sleeps on after the client was closed."""
+    loop = asyncio.get_running_loop()
+    async with FaultServer(default=reply) as server:
+        client = SMSPartnerClient(KEY, base_url=server.base_url)
+        task = asyncio.ensure_future(client.credits())
+        await asyncio.sleep(1)
+        closed_at = loop.time()
+        await client.close()
+        with pytest.raises(ConfigurationError, match="closed"):
+            await task
+        assert loop.time() - closed_at < 0.1
+        assert server.count("credits") == 1
 
 
 def test_a_client_belongs_to_one_event_loop() -> None:
