@@ -19,7 +19,6 @@ from ._checks import (
 from ._dispatch import Dispatcher
 from ._errors import ConfigurationError, PriceExceededError, ResponseError
 from ._models import checked_volumes
-from ._paid import PaidRequest, proves_nothing_rented
 from ._polling import Default, PollingPolicy, Wait, checked_timeout
 from ._retry import Gate, RetryPolicy
 from ._shared import Lookout
@@ -91,7 +90,12 @@ class SMSPartnerClient:
             check_positive("max_requests_per_minute", max_requests_per_minute)
         self._wire = Wire(checked_key(api_key))
         self._transport = Transport(
-            checked_url(base_url), request_timeout, ssl, proxy, session, max_connections
+            checked_url(base_url),
+            request_timeout,
+            ssl,
+            proxy,
+            session,
+            max_connections=max_connections,
         )
         self._dispatcher = Dispatcher(
             self._transport,
@@ -258,6 +262,8 @@ class SMSPartnerClient:
             APIError: the vendor said no. Nothing was rented.
             TransportError: nothing was sent, also on further tries. Nothing was rented.
         """
+        from ._paid import PaidRequest, proves_nothing_rented  # noqa: PLC0415 - not all rent
+
         wanted = checked_volumes(volumes)
         if max_total is not None:
             limit = checked_limit(max_total)

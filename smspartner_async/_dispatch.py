@@ -8,8 +8,6 @@ from functools import partial
 from logging import DEBUG
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import define, field
-
 from ._errors import ConfigurationError
 from ._exchanges import Watch, tell_of_retry
 from ._log import log
@@ -49,20 +47,27 @@ class _Life:
                 await self._end.wait()
 
 
-@define(eq=False, repr=False)
 class Dispatcher:
     """Every request of a client goes this way: past the gate, over the transport, with retries.
 
-    A first success, which nearly all of them are, takes nothing but a few calls.
+    A first success, which nearly all of them are, takes nothing but a few calls. `clean` takes the
+    API key out of what a reply says.
     """
 
-    transport: Transport
-    retry: RetryPolicy
-    gate: Gate
-    clean: Callable[[str], str]
-    """Takes the API key out of what a reply says."""
-    listeners: tuple[OnExchange, ...] = ()
-    _life: _Life = field(factory=_Life, init=False)
+    def __init__(
+        self,
+        transport: Transport,
+        retry: RetryPolicy,
+        gate: Gate,
+        clean: Callable[[str], str],
+        listeners: tuple[OnExchange, ...] = (),
+    ) -> None:
+        self.transport = transport
+        self.retry = retry
+        self.gate = gate
+        self.clean = clean
+        self.listeners = listeners
+        self._life = _Life()
 
     def close(self) -> None:
         """Let no more requests out; those that wait for their turn raise `ConfigurationError`."""

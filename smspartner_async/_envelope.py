@@ -40,12 +40,12 @@ from ._reply import (
 # The API speaks XML when asked to. We never ask, and still read an error that arrives so. By
 # pattern, not by parser: entities are not expanded where nothing knows of them. From the very
 # beginning: a text inside of a JSON answer may hold anything.
-_XML_ERROR: Final = re.compile(
+_XML_ERROR: Final = (
     r"\s*(?:<\?xml[^>]*>\s*)?"
     r"<result>\s*<entry>\s*false\s*</entry>\s*<entry>\s*(?P<code>\d{1,9})\s*</entry>"
     r"(?:\s*<entry>\s*(?:<!\[CDATA\[)?(?P<message>[^<\]]*))?"
 )
-_MARKUP: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<")
+_MARKUP: Final = rb"(\xef\xbb\xbf)?\s*<"
 _LONGEST_CODE: Final = 4  # digits; the vendor's have three at most
 
 
@@ -105,7 +105,7 @@ def holds_a_page(reply: Reply) -> bool:
         body = plain_body(reply)
     except ValueError:
         return False  # compressed, and longer than any page
-    return not body or _MARKUP.match(body) is not None
+    return not body or re.match(_MARKUP, body) is not None
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def _code(answer: dict[str, Any]) -> int | None:
 
 
 def _xml_error(body: bytes) -> dict[str, Any] | None:
-    found = _XML_ERROR.match(body.decode("utf-8-sig", "replace")) if b"<result" in body else None
+    if b"<result" not in body:
+        return None
+    found = re.match(_XML_ERROR, body.decode("utf-8-sig", "replace"))
     return None if found is None else {"success": "false", **found.groupdict(default="")}
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     OnExchange = Callable[["Exchange"], object]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Exchange:
     """One request, and what came of it: `on_exchange` is told of each.
 

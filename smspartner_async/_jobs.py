@@ -314,5 +314,5 @@ def _cell(value: Any) -> Any:
 def _shown(text: str) -> str:
     """Make a foreign text one short line, without telephone numbers."""
     line = "".join(c if c.isprintable() else " " for c in text)
-    line = PHONE_NUMBER.sub("[number]", line)
+    line = re.sub(PHONE_NUMBER, "[number]", line)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

@@ -17,11 +17,11 @@ from ._late import Late
 MIN_AGE: Final = 18
 MAX_AGE: Final = 98
 
-_ZIPCODE: Final = re.compile(r"[0-9]{5}", re.ASCII)
+_ZIPCODE: Final = r"[0-9]{5}"
 # Eight digits and more, with the usual marks between them; the range is that of dashes. Without
 # backtracking, which would take 150 times the memory of a text of digits.
-PHONE_NUMBER: Final = re.compile(r"\+?\d(?:[\s.\-\u2010-\u2015()/_]{0,3}+\d){7,}+")
-_DEPARTMENT: Final = re.compile(r"[0-9]{2}|2[AB]|9[78][0-9]", re.ASCII)
+PHONE_NUMBER: Final = r"\+?\d(?:[\s.\-\u2010-\u2015()/_]{0,3}+\d){7,}+"
+_DEPARTMENT: Final = r"[0-9]{2}|2[AB]|9[78][0-9]"
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -160,19 +160,17 @@ class Targeting:
 
 def _shown(value: object) -> str:
     """Show a wrong value, but not a phone number that stands where a code should."""
-    return PHONE_NUMBER.sub("[number]", repr(value))
+    return re.sub(PHONE_NUMBER, "[number]", repr(value))
 
 
-def _wrong_codes(
-    name: str, codes: object, pattern: re.Pattern[str], example: str
-) -> Iterable[tuple[str, str]]:
+def _wrong_codes(name: str, codes: object, pattern: str, example: str) -> Iterable[tuple[str, str]]:
     if not isinstance(codes, tuple):
         yield name, f"must be texts such as {example}, not {_shown(codes)}"
         return
     for code in codes:
         if not isinstance(code, str):
             yield name, f"must be texts such as {example}; {_shown(code)} is not text"
-        elif not pattern.fullmatch(code):
+        elif not re.fullmatch(pattern, code):
             yield name, f"{_shown(code)} is not of the form {example}"
 
 
@@ -195,7 +193,7 @@ def checked_volumes(volumes: Mapping[str, int] | None) -> dict[str, int] | None:
     checked: dict[str, int] = {}
     for area, wanted in given.items():
         code = area.strip().upper() if isinstance(area, str) else ""
-        if not (_ZIPCODE.fullmatch(code) or _DEPARTMENT.fullmatch(code)):
+        if not (re.fullmatch(_ZIPCODE, code) or re.fullmatch(_DEPARTMENT, code)):
             problems.append(("volumes", f"{_shown(area)} is neither a post code nor a department"))
         elif not (_is_int(wanted) and wanted > 0):
             problems.append(("volumes", f"{code}: must be a whole number above 0, not {wanted!r}"))

@@ -33,8 +33,8 @@ _SHOWN: Final = 200
 _MAX_DIGITS: Final = 24  # before and behind the point: room for a float, written in full
 _TOO_LARGE: Final = 10**_MAX_DIGITS
 _LONGEST_NUMBER: Final = 64
-_PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,24}(\.[0-9]{1,24})?")
-_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+_PLAIN_NUMBER: Final = r"[+-]?[0-9]{1,24}(\.[0-9]{1,24})?"
+_SECONDS: Final = r"[0-9]+(\.[0-9]+)?"
 _COMPRESSED: Final = ("gzip", "x-gzip", "deflate")
 _EITHER_HEADER: Final = 32 + zlib.MAX_WBITS  # lets zlib find out whether it is gzip or deflate
 
@@ -115,7 +115,7 @@ def as_decimal(value: object) -> Decimal:
     Raises:
         ValueError: not a number, or one of a size that no price or volume has.
     """
-    if isinstance(value, str) and _PLAIN_NUMBER.fullmatch(value.strip()):
+    if isinstance(value, str) and re.fullmatch(_PLAIN_NUMBER, value.strip()):
         return Decimal(value.strip())  # of a size that the pattern bounds
     if not isinstance(value, int | Decimal) or isinstance(value, bool):
         raise ValueError("not a number")  # noqa: TRY004 - the one error of all that reads a value
@@ -165,7 +165,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     infinite or unreadable is none.
     """
     text = headers.get("Retry-After", "").strip()
-    if _SECONDS.fullmatch(text):
+    if re.fullmatch(_SECONDS, text):
         seconds = float(text)
     else:
         seconds = _seconds_until(text, now or datetime.now(UTC))
@@ -187,7 +187,7 @@ def clean(text: str, secret: str) -> str:
     # What has no width goes before anything is searched for: it could hide the rest.
     seen = (" " if c.isspace() else c if c.isprintable() else "" for c in text)
     line = " ".join("".join(seen).split())
-    line = PHONE_NUMBER.sub("[number]", without(secret, line))
+    line = re.sub(PHONE_NUMBER, "[number]", without(secret, line))
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 

@@ -122,16 +122,14 @@ async def try_again(
     )(next_attempt)
 
 
-@frozen(eq=False, repr=False)
 class _Waiting:
     """A request that waits for its turn, and for how long it does."""
 
-    operation: str
-    patience: float | None
-    deadline: float | None
-    turn: asyncio.Future[None] = field(
-        factory=lambda: asyncio.get_running_loop().create_future(), init=False
-    )
+    def __init__(self, operation: str, patience: float | None, deadline: float | None) -> None:
+        self.operation = operation
+        self.patience = patience
+        self.deadline = deadline
+        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def refusal(self, pause: float, now: float) -> RateLimitError | None:
         """Make the error for a cool-down of `pause` more seconds, where that is too long."""

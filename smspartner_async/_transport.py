@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
-from attrs import field, frozen
 from yarl import URL
 
 from ._deadlines import Deadlines
@@ -122,7 +121,6 @@ class Sending:
     reply_began: bool = False
 
 
-@frozen(eq=False, repr=False)
 class Transport:
     """Where and how requests go out.
 
@@ -130,34 +128,31 @@ class Transport:
     of one made here. `alone` takes a new connection for each request and closes it afterwards.
     """
 
-    base_url: str
-    request_timeout: float
-    ssl: tls.SSLContext | None
-    proxy: URL | None = field(converter=checked_proxy, repr=False)  # it may hold a password
-    borrowed: aiohttp.ClientSession | None
-    max_connections: int = 100
-    _own: list[aiohttp.ClientSession] = field(factory=list, init=False, repr=False)
-    _deadlines: Deadlines = field(factory=Deadlines, init=False, repr=False)
-    _base: URL = field(init=False, repr=False)
-    _get_options: dict[str, Any] = field(init=False, repr=False)
-    _post_options: dict[str, Any] = field(init=False, repr=False)
-
-    @_base.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
-    def _parse_base(self) -> URL:
-        return URL(self.base_url)
-
-    @_get_options.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
-    def _make_get_options(self) -> dict[str, Any]:
-        return self._options_with(_HEADERS)
-
-    @_post_options.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
-    def _make_post_options(self) -> dict[str, Any]:
-        return self._options_with(_JSON_HEADERS)
+    def __init__(
+        self,
+        base_url: str,
+        request_timeout: float,
+        ssl: tls.SSLContext | None,
+        proxy: str | None,
+        borrowed: aiohttp.ClientSession | None,
+        *,
+        max_connections: int = 100,
+    ) -> None:
+        self.base_url = base_url
+        self.request_timeout = request_timeout
+        self._borrowed = borrowed
+        self.max_connections = max_connections
+        self._own: list[aiohttp.ClientSession] = []
+        self._deadlines = Deadlines()
+        self._base = URL(base_url)
+        options = self._options_for_all(ssl, checked_proxy(proxy))
+        self._get_options = options | {"headers": _HEADERS | options["headers"]}
+        self._post_options = options | {"headers": _JSON_HEADERS | options["headers"]}
 
     def with_timeout(self, request_timeout: float) -> Transport:
         """Make one with other patience, on the same connections."""
         other = copy.copy(self)
-        object.__setattr__(other, "request_timeout", request_timeout)
+        other.request_timeout = request_timeout
         return other
 
     async def exchange(
@@ -281,13 +276,13 @@ class Transport:
             await self._own.pop().close()
 
     def _pool(self) -> aiohttp.ClientSession:
-        if self.borrowed is not None:
-            if self.borrowed.closed:
+        if self._borrowed is not None:
+            if self._borrowed.closed:
                 raise ConfigurationError(
                     "The session that was passed to this client is closed. Keep it open for as "
                     "long as the client is used, or let the client make its own."
                 )
-            return self.borrowed
+            return self._borrowed
         if not self._own:
             self._own.append(self._new_session(aiohttp.TCPConnector(limit=self.max_connections)))
         return self._own[0]
@@ -317,27 +312,25 @@ class Transport:
             return self._get_options
         return {**self._post_options, "data": request.body}
 
-    def _options_with(self, headers: dict[Any, str]) -> dict[str, Any]:
+    def _options_for_all(self, ssl: tls.SSLContext | None, proxy: URL | None) -> dict[str, Any]:
         # Said for each request, because a borrowed session has ideas of its own.
         options: dict[str, Any] = {
             "allow_redirects": False,  # a redirect would take the key, or a paid request, elsewhere
             "auto_decompress": False,  # decompressed later, within the size limit
-            "headers": headers,
+            "headers": {},
             "raise_for_status": False,
             "timeout": _NO_TIMEOUT,
         }
-        if self.ssl is not None:
-            options["ssl"] = self.ssl
-        if self.proxy is not None:
-            options["proxy"] = self.proxy.with_user(None)
-            if self.proxy.user or self.proxy.password:
+        if ssl is not None:
+            options["ssl"] = ssl
+        if proxy is not None:
+            options["proxy"] = proxy.with_user(None)
+            if proxy.user or proxy.password:
                 # Not left in the URL: aiohttp's warnings of unclosed connections show that.
-                login = f"{self.proxy.user or ''}:{self.proxy.password or ''}".encode()
+                login = f"{proxy.user or ''}:{proxy.password or ''}".encode()
                 proof = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"}
-                if self.base_url.startswith("https:"):
-                    options["proxy_headers"] = proof
-                else:
-                    options["headers"] = headers | proof
+                secure = self.base_url.startswith("https:")
+                options["proxy_headers" if secure else "headers"] = proof
         return options
 
 

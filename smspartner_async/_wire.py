@@ -91,16 +91,12 @@ class Request:
     """The rental that it asks about."""
 
 
-@frozen(eq=False, repr=False)
 class Wire:
     """Speaks the vendor's language with one API key, which it lets out in requests only."""
 
-    _api_key: str = field(repr=False)
-    _key_in_query: str = field(init=False, repr=False)
-
-    @_key_in_query.default  # pyright: ignore[reportAttributeAccessIssue] - of attrs
-    def _quote_key(self) -> str:
-        return f"apiKey={quote_plus(self._api_key)}"
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+        self._key_in_query = f"apiKey={quote_plus(api_key)}"
 
     def targeting_request(
         self,

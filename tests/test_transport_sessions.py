@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import faults
 import pytest
-from attrs import evolve, frozen
+from attrs import frozen
 from exchanges import (
     KEY,
     OPERATIONS,
@@ -222,9 +222,9 @@ async def test_closing_ends_what_is_under_way_on_pooled_connections(borrow: bool
     async with (
         FaultServer(faults.stall_before_head(PAYLOAD)) as server,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
-        transport_to(server.base_url, request_timeout=30) as usual,
     ):
-        there = evolve(usual, borrowed=session if borrow else None, max_connections=1)
+        borrowed = session if borrow else None
+        there = Transport(server.base_url, 30, None, None, borrowed, max_connections=1)
         tasks = [asyncio.ensure_future(there.exchange(REQUEST)) for _ in range(3)]
         await asyncio.sleep(0.05)
         closing = asyncio.ensure_future(there.close())
