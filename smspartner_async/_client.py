@@ -19,7 +19,7 @@ from ._checks import (
 from ._dispatch import Dispatcher
 from ._errors import ConfigurationError, PriceExceededError, ResponseError
 from ._models import checked_volumes
-from ._polling import Default, PollingPolicy, Wait, checked_timeout
+from ._polling import Default, PollingPolicy, checked_timeout
 from ._retry import Gate, RetryPolicy
 from ._shared import Lookout
 from ._transport import Transport
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ._models import ContactFile, Credits, Quote, Rental, RentalStatus, Targeting
     from ._polling import PollEvent
     from ._transport import Head
+    from ._waiting import Wait
 
 
 class SMSPartnerClient:
@@ -416,6 +417,8 @@ class SMSPartnerClient:
         timeout: float | Default | None,
         on_poll: Callable[[PollEvent], Awaitable[object] | object] | None,
     ) -> Wait:
+        from ._waiting import Wait  # noqa: PLC0415 - as above
+
         known = checked_token(token)
         given = self._polling.timeout if isinstance(timeout, Default) else timeout
         limit = checked_timeout(given)

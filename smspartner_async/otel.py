@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ._checks import HasToken
     from ._exchanges import Exchange
     from ._models import Quote, Rental, RentalState, RentalStatus, Targeting
-    from ._polling import PollEvent, Wait
+    from ._polling import PollEvent
+    from ._waiting import Wait
 
 __all__ = ["traced"]
 
