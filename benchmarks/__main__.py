@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [requests|waits|budget] [--quick] [--out FOLDER]`.
+"""Run the benchmarks: `python -m benchmarks [imports|requests|waits|budget] [--quick] [--out DIR]`.
 
 `python -m benchmarks durability` is a proof of its own, which takes longer than all of them.
 """
@@ -13,11 +13,12 @@ from typing import Final
 
 from rich.console import Console
 
-from . import budget, many_waits, request_cost
+from . import budget, imports, many_waits, request_cost
 from .report import Options, markdown, summary, with_results
 from .server import ROOT
 
 _BENCHMARKS: Final = {
+    "imports": imports.run,
     "requests": request_cost.run,
     "waits": many_waits.run,
     "budget": budget.run,

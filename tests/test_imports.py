@@ -47,4 +47,13 @@ def test_the_core_loads_no_room_that_was_not_asked_for(core: set[str]) -> None:
     """The batch, the sandbox and all that needs an extra is loaded by whoever imports it."""
     rooms = {name.split(".")[1] for name in core if name.startswith(f"{PACKAGE}.")}
     assert "_client" in rooms
-    assert not rooms & {*ROOMS, "_display", "_options", "_jobs", "_download", "_settings"}
+    assert not rooms & {
+        *ROOMS,
+        "_display",
+        "_options",
+        "_jobs",
+        "_download",
+        "_paid",
+        "_settings",
+        "_waiting",
+    }
