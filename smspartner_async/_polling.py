@@ -29,7 +29,7 @@ class PollingPolicy:
 
     Args:
         first_interval: seconds between the first two checks; above 0.
-        max_interval: seconds; the interval grows no further.
+        max_interval: seconds; no interval is longer, with its jitter.
         multiplier: by which the interval grows from one check to the next; from 1 on.
         jitter: fraction by which an interval may be longer or shorter at random; 0 to 1.
         timeout: seconds after which a wait gives up; 0 is exactly one check, `None` is endless.
@@ -57,7 +57,8 @@ class PollingPolicy:
             backoff = min(self.first_interval * self.multiplier ** (checks - 1), self.max_interval)
         except OverflowError:  # after so many checks that no float holds the power
             backoff = self.max_interval
-        return backoff * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311
+        jitter = random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311
+        return min(backoff * jitter, self.max_interval)
 
 
 def checked_timeout(timeout: float | None) -> float | None:

@@ -90,12 +90,22 @@ async def test_backs_off_exponentially_up_to_the_cap() -> None:
 @pytest.mark.looptime
 async def test_jitters_around_the_interval() -> None:
     """A poll, 1: with jitter each interval is up to that fraction longer or shorter."""
-    policy = PollingPolicy(first_interval=10, max_interval=10, jitter=0.2)
+    policy = PollingPolicy(first_interval=10, multiplier=1, max_interval=30, jitter=0.2)
     script = Script.of(*[GENERATING] * 60, READY)
     await end_of_wait(script, policy=policy)
     assert all(8 - 1e-5 <= gap <= 12 + 1e-5 for gap in script.gaps)
     assert min(script.gaps) < 9
     assert max(script.gaps) > 11
+
+
+@pytest.mark.looptime
+async def test_no_jitter_goes_beyond_the_longest_interval() -> None:
+    """A poll, 1: the longest interval is the longest with its jitter, too."""
+    policy = PollingPolicy(first_interval=10, max_interval=10, jitter=0.2)
+    script = Script.of(*[GENERATING] * 60, READY)
+    await end_of_wait(script, policy=policy)
+    assert all(8 - 1e-5 <= gap <= 10 + 1e-5 for gap in script.gaps)
+    assert min(script.gaps) < 9
 
 
 @pytest.mark.looptime
