@@ -215,6 +215,7 @@ def test_no_state(said: object) -> None:
         (4, "The state is not one that the manual lists"),
         ("en cours", "en cours"),
         (f"key {KEY}, call 06 12 34 56 78", "key [API key], call [number]"),
+        (f"en cours, {KEY} {'!' * 250}", f"en cours, [API key] {'!' * 180}…"),
     ],
 )
 def test_the_words_of_a_state(said: object, message: str) -> None:
