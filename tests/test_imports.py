@@ -19,7 +19,7 @@ ALLOWED = {
     "numbers",
 }
 # Public rooms that only those pay for who import them.
-ROOMS = ("batch", "cli", "durable", "otel", "sandbox", "testing")
+ROOMS = ("batch", "cli", "durable", "otel", "sandbox", "testing", "web")
 
 
 def loaded_by(*modules: str) -> set[str]:
