@@ -192,7 +192,8 @@ class SMSPartnerClient:
     async def close(self) -> None:
         """Close the client's own connections, and end its waits with a `ConfigurationError`.
 
-        A rent in flight still runs to its answer.
+        A rent in flight still runs to its answer; any other call under way ends with a
+        `TransportError`.
 
         Raises:
             ConfigurationError: this is a copy made by `with_options`.

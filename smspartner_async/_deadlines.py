@@ -17,6 +17,7 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
+        self.all_ended = False
         self._scopes: dict[asyncio.Timeout, float] = {}
         self._rings_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -35,6 +36,7 @@ class Deadlines:
 
     async def end_all(self) -> None:
         """End all that is under way now, as if its time were over."""
+        self.all_ended = True
         for scope in self._scopes:
             if not scope.expired():
                 scope.reschedule(0.0)

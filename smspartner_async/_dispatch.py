@@ -8,7 +8,7 @@ from functools import partial
 from logging import DEBUG
 from typing import TYPE_CHECKING, TypeVar
 
-from ._errors import ConfigurationError
+from ._errors import ConfigurationError, TransportError
 from ._exchanges import Watch, tell_of_retry
 from ._log import log
 from ._retry import is_passing, try_again, wait_asked_by
@@ -195,6 +195,8 @@ class Dispatcher:
     def _is_worth_it(
         self, error: BaseException, may_repeat: Callable[[BaseException], bool]
     ) -> bool:
+        if self._life.closed and isinstance(error, TransportError):
+            return False  # it was close() that ended the request
         return may_repeat(error) and (wait_asked_by(error) or 0) <= self.patience
 
     def _may_send(self) -> bool:

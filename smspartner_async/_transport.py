@@ -260,9 +260,11 @@ class Transport:
         else:
             began = True
         sent = not isinstance(error, _BEFORE_SENDING) if sending is None else sending.head_sent
-        return TransportError(
-            _in_words(error, self.request_timeout), maybe_sent=sent, reply_began=began
-        )
+        if sending is None and self._deadlines.all_ended and isinstance(error, TimeoutError):
+            words = "The client was closed before a whole reply had come."
+        else:
+            words = _in_words(error, self.request_timeout)
+        return TransportError(words, maybe_sent=sent, reply_began=began)
 
     async def close(self) -> None:
         """End what is under way on pooled connections, and close what was made here.

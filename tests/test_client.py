@@ -24,6 +24,7 @@ from smspartner_async import (
     SMSPartnerClient,
     Targeting,
     TargetingError,
+    TransportError,
 )
 
 if TYPE_CHECKING:
@@ -231,6 +232,19 @@ async def test_closing_ends_a_pause_before_a_further_try(reply: Reply) -> None:
         assert server.count("credits") == 1
 
 
+@pytest.mark.looptime
+async def test_closing_ends_a_request_under_way_and_says_why() -> None:
+    """close() does not wait for an answer, nor ask again, nor blame the time."""
+    async with FaultServer(default=faults.stall_before_head(b"{}")) as server:
+        client = SMSPartnerClient(KEY, base_url=server.base_url)
+        task = asyncio.ensure_future(client.credits())
+        await asyncio.sleep(1)
+        await client.close()
+        with pytest.raises(TransportError, match="closed before a whole reply"):
+            await task
+        assert server.count("credits") == 1
+
+
 def test_a_client_belongs_to_one_event_loop() -> None:
     """A client that is carried into a second asyncio.run() says so, in place of hanging."""
     client = SMSPartnerClient(
@@ -238,7 +252,7 @@ def test_a_client_belongs_to_one_event_loop() -> None:
     )
 
     async def use() -> None:
-        with pytest.raises(smspartner_async.TransportError):
+        with pytest.raises(TransportError):
             await client.status("token")
         await client.close()
         client._dispatcher._life.closed = False
