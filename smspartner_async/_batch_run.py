@@ -25,7 +25,7 @@ from ._errors import (
     SMSPartnerError,
 )
 from ._rental_job import JobStep, checked_jobs, some
-from ._results import Line, order_of
+from ._results import Line, order_of, wanted_by
 from .batch import run_batch
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class BatchRun:
             job.check_price(quote)
             price = None if quote.cost is None else quote.cost.total
             self._renting.add(job.id)
-            self._write(Line.RENTING, job.id, order=order_of(job), price=price)
+            self._write(Line.RENTING, job.id, order=order_of(job), price=price, **wanted_by(job))
             if self._disk_failure is not None:
                 await asyncio.Event().wait()  # not rented: the batch is being stopped
 

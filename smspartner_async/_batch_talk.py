@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import typer
 from attrs import frozen
 
+from ._batch_doubts import known_in_results, known_in_store, place, tell_each
 from ._batch_run import Offer, priced, summary
 from ._display_results import money
 from ._errors import AuthenticationError, PriceExceededError, SMSPartnerError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ._batch_run import CountingClient, Plan
     from ._display import Display
     from ._models import Credits
+    from ._records import JobRecord
     from ._results import Results
 
 _LISTED: Final = 10
@@ -34,6 +36,7 @@ class Wishes:
     max_requests_per_minute: int
     max_total: Decimal | None
     yes: bool
+    store: str | None
 
 
 async def agreed(
@@ -44,6 +47,7 @@ async def agreed(
     *,
     display: Display,
     store: str | None = None,
+    records: Mapping[str, JobRecord] = MappingProxyType({}),
 ) -> Offer:
     """Price what is to be rented, and have a person agree to it, unless that is not wanted.
 
@@ -56,9 +60,9 @@ async def agreed(
             "renting costs money, and there is no terminal to ask on. Nothing was rented. "
             "Give --yes to rent without a question, and --max-total to limit the price."
         )
-    account = await _account(client)
+    account = await account_of(client)
     results.add(Line.BEGUN, balance=account and account.balance, store=store)
-    tell_doubts(display, plan, results, account)
+    tell_doubts(display, plan, results, wishes, records=records, account=account)
     if not plan.to_rent:
         return Offer((), (), Decimal(0), 0)
     with display.counting("Pricing", len(plan.to_rent)) as one_more:
@@ -69,7 +73,7 @@ async def agreed(
     return offer
 
 
-async def _account(client: CountingClient) -> Credits | None:
+async def account_of(client: CountingClient) -> Credits | None:
     """Look at the balance, which tells later whether something was charged that nobody knows of."""
     try:
         return await client.credits()
@@ -131,21 +135,24 @@ def _offer_facts(plan: Plan, offer: Offer, account: Credits | None) -> Iterator[
 
 
 def tell_doubts(
-    display: Display, plan: Plan, results: Results, account: Credits | None = None
+    display: Display,
+    plan: Plan,
+    results: Results,
+    wishes: Wishes,
+    *,
+    records: Mapping[str, JobRecord],
+    account: Credits | None,
 ) -> None:
-    """Tell of jobs that may be paid for, and how to settle them. They are left alone until then."""
+    """Tell of jobs that may be paid for, and how to settle them. They are left alone until then.
+
+    `records` are those of the batch's store, where it has one.
+    """
     if not plan.in_doubt:
         return
     display.note(
         f"{len(plan.in_doubt):,} of the jobs may have been paid for, and nobody knows: a run was "
-        "stopped, or lost the answer, while it rented. They are left alone:"
+        "stopped, or lost the answer, while it rented. They are left alone."
     )
-    for job in plan.in_doubt[:_LISTED]:
-        known = results.of(job.id)
-        price = "" if known.price is None else f", {money(known.price)}"
-        display.note(f"  {job.id}{price}, at {known.at}")
-    if len(plan.in_doubt) > _LISTED:
-        display.note(f"  ... and {len(plan.in_doubt) - _LISTED:,} more")
     if account is not None and results.balance is not None:
         paid = summary(plan, results)["paid"]
         gone = results.balance - account.balance - paid
@@ -158,15 +165,12 @@ def tell_doubts(
                 else f"{money(gone)} more is gone, to these jobs or to others of the account."
             )
         )
-    tell_how_to_settle(display, plan.in_doubt[0].id, ("--out", str(results.path.parent)))
-
-
-def tell_how_to_settle(display: Display, job: str, where: tuple[str, str]) -> None:
-    """Tell what to type when it is known what became of a job."""
-    display.note("Look into the vendor's web interface, then settle each of them with one of:")
-    for word in ("--not-charged", "--token TOKEN", "--give-up"):
-        one = shlex.join(["smspartner", "batch", "resolve", job])
-        display.command(f"{one} {word} {shlex.join(where)}")
+    known = known_in_results(results)
+    doubts = [
+        (job.id, known_in_store(records[job.id]) if job.id in records else known[job.id])
+        for job in plan.in_doubt
+    ]
+    tell_each(display, doubts, place(wishes.store, results.path.parent))
 
 
 def tell_how_to_go_on(display: Display, plan: Plan, results: Results, line: str) -> None:

@@ -10,22 +10,26 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from attrs import define, evolve, field
 
 from ._batch_run import BatchRun, CountingClient, Offer, Plan, planned
-from ._batch_talk import Wishes, agreed, tell_doubts, tell_how_to_go_on, tell_the_end
+from ._batch_talk import Wishes, account_of, agreed, tell_doubts, tell_how_to_go_on, tell_the_end
 from ._display import Display
 from ._display_batch import Tally
 from ._errors import SMSPartnerError
 from ._interrupt import INTERRUPTED, first_interrupt_only
+from ._models import Credits
 from ._options import AsJson, amount, typed_line
 from ._polling import PollingPolicy
 from ._rental_job import RentalJob
 from ._results import NAME, Line, Results, order_of
 from .batch import read_jobs
+
+if TYPE_CHECKING:
+    from ._records import JobRecord
 
 _POLLING: Final = PollingPolicy()
 _REPORT_EVERY: Final = 10.0
@@ -99,6 +103,7 @@ def run(
         max_requests_per_minute=max_requests_per_minute,
         max_total=max_total,
         yes=yes,
+        store=store,
     )
     with Results(out / NAME) as results:
         url = _store(store, results, display)
@@ -108,9 +113,7 @@ def run(
         except (KeyboardInterrupt, asyncio.CancelledError):
             tell_how_to_go_on(display, one.plan, results, typed_line(ctx))
             raise typer.Exit(INTERRUPTED) from None
-        if not one.plan.in_doubt:  # those were told before
-            new = tuple(job for job in one.plan.jobs if results.of(job.id).is_unknown)
-            tell_doubts(display, evolve(one.plan, in_doubt=new), results)
+        one.tell_new_doubts()
         tell_the_end(display, one.plan, results, client.requests)
         if any(not results.of(job.id).is_settled for job in one.plan.jobs):
             raise typer.Exit(1)
@@ -158,6 +161,8 @@ class _Run:
     wishes: Wishes
     display: Display
     plan: Plan = field(factory=lambda: Plan((), (), (), ()))
+    records: "dict[str, JobRecord]" = field(factory=dict)
+    account: Credits | None = None
 
     async def without_store(self, jobs: Iterable[RentalJob]) -> None:
         self.plan = planned(jobs, self.results)
@@ -171,13 +176,15 @@ class _Run:
                 if tally.jobs:
                     work = BatchRun(self.client, self.results, tally, self.display)
                     await work.work(self.plan, offer, self.wishes.concurrency)
+            if any(self.results.of(job.id).is_unknown for job in offer.jobs):
+                self.account = await account_of(self.client)
 
     async def in_store(self, url: str, jobs: Iterable[RentalJob]) -> None:
         from ._batch_store import Follower, planned_in_store  # noqa: PLC0415 - they take a second
         from .durable import JobState, Store  # noqa: PLC0415 - as above
 
         async with self.client, Store(url) as store:
-            known = {record.id: record for record in await store.records()}
+            known = self.records = {record.id: record for record in await store.records()}
             plan = self.plan = planned_in_store(jobs, known, self.results)
             if not self._is_idle():
                 name = str(store.url)  # without its password
@@ -185,6 +192,7 @@ class _Run:
                     *(self.client, plan, self.results, self.wishes),
                     display=self.display,
                     store=name,
+                    records=known,
                 )
                 async with self._shown(offer) as tally:
                     await store.submit(job for job in offer.jobs if job.id not in known)
@@ -207,9 +215,21 @@ class _Run:
                                     follower.moved(record)
                     finally:
                         mine = {job.id for job in plan.jobs}
-                        for record in await store.records():
+                        self.records = {record.id: record for record in await store.records()}
+                        for record in self.records.values():
                             if record.id in mine:
                                 follower.moved(record)
+
+    def tell_new_doubts(self) -> None:
+        """Tell of what came into doubt in this run."""
+        old = {job.id for job in self.plan.in_doubt}
+        unknown = [job for job in self.plan.jobs if self.results.of(job.id).is_unknown]
+        plan = evolve(self.plan, in_doubt=tuple(job for job in unknown if job.id not in old))
+        tell_doubts(
+            *(self.display, plan, self.results, self.wishes),
+            records=self.records,
+            account=self.account,
+        )
 
     def _is_idle(self) -> bool:
         plan = self.plan

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ._batch_talk import tell_how_to_settle
+from ._batch_doubts import known_in_results, known_in_store, place, tell_each
 from ._cli_batch import (
     STORE,
     Concurrency,
@@ -29,7 +28,8 @@ from ._display_results import money
 from ._errors import SMSPartnerError
 from ._interrupt import first_interrupt_only
 from ._options import AsJson
-from ._results import NAME, Known, Line, Results
+from ._records import JobState
+from ._results import NAME, Line, Results
 from .batch import read_jobs
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def _url(store: str | None, out: Path | None) -> str | None:
             store = sqlite_url(out)
         elif not (out / NAME).exists():
             raise SMSPartnerError(f"No batch was run in {out}: there is no {NAME}.")
+        elif kept := Results.look(out / NAME).store:
+            raise SMSPartnerError(f"this batch is kept in {kept}: give that with --store.")
     _check_installed(store)
     return store
 
@@ -121,7 +123,7 @@ def status(*, store: Store = None, out: Out = None, as_json: AsJson = False) -> 
         stand = _stand_in_store(asyncio.run(_records(url)))
     else:
         assert out is not None  # noqa: S101 - told to the type checker
-        stand = _stand_of(Results.look(out / NAME).known)
+        stand = _stand_of(Results.look(out / NAME))
     if as_json:
         display.document(stand)
         return
@@ -131,23 +133,9 @@ def status(*, store: Store = None, out: Out = None, as_json: AsJson = False) -> 
     if (more := len(stand["failed"]) - _LISTED) > 0:
         display.note(f"... and {more:,} more that failed")
     if doubts := stand["needs_attention"]:
-        display.note(f"{len(doubts):,} may have been paid for, and nobody knows:")
-        for one in doubts[:_LISTED]:
-            display.note(f"  {one['id']}{_known(one.get('attention', {}))}")
-        if (more := len(doubts) - _LISTED) > 0:
-            display.note(f"  ... and {more:,} more, all of them with --json")
-        where = ("--out", str(out)) if out is not None else ("--store", str(store))
-        tell_how_to_settle(display, doubts[0]["id"], where)
-
-
-def _known(attention: Mapping[str, Any]) -> str:
-    """Tell in a line what is known of a rent whose outcome is not."""
-    amounts = {"price": ", {}", "balance_before": "; balance {} before", "balance_now": ", {} now"}
-    text = f", at {attention['claimed_at']}" if attention.get("claimed_at") else ""
-    for name, words in amounts.items():
-        if attention.get(name):
-            text += words.format(money(Decimal(attention[name])))
-    return text + (f"; journal {attention['journal']}" if attention.get("journal") else "")
+        display.say(f"{len(doubts):,} may have been paid for, and nobody knows:")
+        known = [(one["id"], one["attention"]) for one in doubts]
+        tell_each(display, known, place(store, out), beside=False)
 
 
 async def _records(url: str) -> "tuple[JobRecord, ...]":
@@ -166,14 +154,19 @@ def _stand_in_store(records: "tuple[JobRecord, ...]") -> dict[str, Any]:
                 "token": record.token,
                 "paid": (record.price or Decimal(0)) if record.token else Decimal(0),
                 "error": record.error,
-                **({"attention": dict(record.attention)} if record.attention else {}),
+                **(
+                    {"attention": known_in_store(record)}
+                    if record.state is JobState.NEEDS_ATTENTION
+                    else {}
+                ),
             }
             for record in records
         ]
     )
 
 
-def _stand_of(known: Mapping[str, Known]) -> dict[str, Any]:
+def _stand_of(results: Results) -> dict[str, Any]:
+    doubts = known_in_results(results)
     names = {Line.RENTING: "needs_attention", Line.UNKNOWN: "needs_attention", Line.PAID: "waiting"}
     return _stand(
         [
@@ -183,8 +176,9 @@ def _stand_of(known: Mapping[str, Known]) -> dict[str, Any]:
                 "token": one.token,
                 "paid": (one.price or Decimal(0)) if one.token else Decimal(0),
                 "error": one.error,
+                **({"attention": doubts[job]} if job in doubts else {}),
             }
-            for job, one in known.items()
+            for job, one in results.known.items()
         ]
     )
 

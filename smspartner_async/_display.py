@@ -146,6 +146,22 @@ class Display:
         """Write facts with their labels, as results are written; or beside the result."""
         print_facts(self._err if beside else self._out, facts)
 
+    def doubt(
+        self,
+        facts: Iterable[tuple[str, str]],
+        words: str,
+        commands: Iterable[str],
+        *,
+        beside: bool,
+    ) -> None:
+        """Tell what is known of something that a person must settle, and what to type for it."""
+        console = self._err if beside else self._out
+        console.print()
+        print_facts(console, facts)
+        _print_text(console, Text(words))
+        for command in commands:
+            console.print(Text(f"  {printable(command)}", "bold"), soft_wrap=True)
+
     def define(self, facts: Iterable[tuple[str, str]]) -> None:
         """Write facts whose text is long, broken between words beside their labels."""
         said = [(label, _reworded(text, _IN_A_SHELL | _OPTIONS)) for label, text in facts]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ._models import AreaVolume, ContactFile, Cost, RentedTargeting
+    from ._models import AreaVolume, ContactFile, Cost, RentedTargeting, Targeting
 
     Result = Quote | Rental | RentalStatus | Credits | ContactFile
 
@@ -139,8 +139,8 @@ def _status_facts(status: RentalStatus) -> Iterator[tuple[str, str]]:
     yield "State", state_name(status.state)
     if status.message:
         yield "Message", status.message
-    if status.targeting is not None and (people := ", ".join(_people(status.targeting))):
-        yield "For", people
+    if status.targeting is not None and (wanted := ", ".join(people(status.targeting))):
+        yield "For", wanted
     if status.phone_numbers is not None:
         yield "Numbers", f"{status.phone_numbers:,}"
     yield from _price(status.cost)
@@ -151,7 +151,8 @@ def _status_facts(status: RentalStatus) -> Iterator[tuple[str, str]]:
         yield "Next", f"smspartner wait {token}"
 
 
-def _people(targeting: RentedTargeting) -> Iterator[str]:
+def people(targeting: RentedTargeting | Targeting) -> Iterator[str]:
+    """Tell whom a targeting reaches, in words."""
     if targeting.gender is not None:
         yield _PEOPLE[targeting.gender]
     if targeting.min_age or targeting.max_age:

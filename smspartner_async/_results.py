@@ -110,10 +110,16 @@ class Known:
         )
 
 
+def wanted_by(job: RentalJob) -> dict[str, Any]:
+    """Write what a job asks for, as JSON can hold it."""
+    targeting = {name: getattr(v, "value", v) for name, v in asdict(job.targeting).items()}
+    return {"targeting": targeting, "volumes": dict(job.volumes or {})}
+
+
 def order_of(job: RentalJob) -> str:
     """Name what a job asks for: the same for the same targeting and volumes, and for no other."""
-    wanted = (asdict(job.targeting), dict(job.volumes or {}))
-    text = json.dumps(wanted, sort_keys=True, default=lambda value: getattr(value, "value", value))
+    wanted = wanted_by(job)
+    text = json.dumps((wanted["targeting"], wanted["volumes"]), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -204,6 +210,20 @@ class Results:
             raise OSError(errno.ENOSPC, f"{self.path} did not take a whole line")
         os.fsync(self._fd)
         self._cut = False
+
+    def lines(self) -> dict[str, list[dict[str, Any]]]:
+        """Find what was written of each job that may be paid for, since its rent was begun.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        lines: dict[str, list[dict[str, Any]]] = {}
+        for line in map(_parsed, self.path.read_bytes().split(b"\n")):
+            if line is not None and self.of(line.get("id", "")).is_unknown:
+                if line["state"] == Line.RENTING.value:
+                    lines[line["id"]] = []
+                lines.setdefault(line["id"], []).append(line)
+        return lines
 
     def _read(self, data: bytes) -> None:
         *lines, rest = data.split(b"\n")

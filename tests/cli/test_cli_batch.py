@@ -359,7 +359,8 @@ def test_a_job_in_doubt_is_left_alone_and_told(doubtful: Shell) -> None:
     result = run(doubtful, "--yes")
     assert result.exit_code == 1
     assert doubtful.sandbox.requests["rent"] == 1
-    assert "  job1, 1.80, at 20" in result.stderr
+    for line in ("Job +job1", "Rent +begun 20.*UTC", "Price +1.80", "Journal +out/results.jsonl"):
+        assert re.search(f"^{line}$", result.stderr, re.MULTILINE), line
     assert "So nothing else was charged" in result.stderr
     assert "smspartner batch resolve job1 --not-charged --out out" in result.stderr
     assert "2: 1 done, 1 perhaps paid for" in result.stdout

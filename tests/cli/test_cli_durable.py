@@ -256,6 +256,38 @@ def test_submitted_jobs_are_done_by_a_worker_until_sigterm(shell: Shell, tmp_pat
     assert stand["states"] == {"done": {"jobs": 3, "paid": "5.400"}}
 
 
+@posix_only
+def test_a_worker_that_is_told_to_end_drains(shell: Shell, tmp_path: Path) -> None:
+    """SIGTERM: the rent in flight is seen through, and the wait is left to the next worker."""
+    write_jobs(tmp_path, 1, 2, 3)
+    shell.sandbox.hold_next_rental()
+    submit(shell, "--yes")
+    command = ("worker", "--store", "sqlite:///jobs.db", "--concurrency", "1", *QUICKLY)
+    with running(shell, *command) as process:
+        until(lambda: len(shell.sandbox.rentals) == 1)
+        shell.sandbox.delay_next_reply("rent", seconds=2)
+        until(lambda: len(shell.sandbox.rentals) == 2)  # charged, and not yet answered
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "its answer is awaited first" in err
+    assert "Nothing is lost" in err
+    held, drained = [rental.token for rental in shell.sandbox.rentals]
+    assert f"INFO rented: token {drained}" in err
+    assert len(shell.sandbox.rentals) == 2, "it began another rent"
+
+    async def tokens() -> list[str | None]:
+        async with Store("sqlite:///jobs.db") as store:
+            return [record.token for record in await store.records()]
+
+    assert set(asyncio.run(tokens())) == {held, drained, None}
+    assert not shell.json("batch", "status", "--store", "sqlite:///jobs.db")["needs_attention"]
+    shell.sandbox.make_ready(held)
+    with running(shell, *command) as process:
+        until(lambda: all((tmp_path / f"job{n}.csv").exists() for n in (1, 2, 3)))
+    assert paid_for(shell) == [1, 2, 3]
+
+
 def test_the_same_rows_are_submitted_once(shell: Shell, tmp_path: Path) -> None:
     """Rows that are there already stay as they are; changed ones refuse all; nothing is sent."""
     write_jobs(tmp_path, 1, 2)
@@ -318,7 +350,7 @@ def test_status_tells_what_needs_attention_and_how_to_settle_it(
     assert result.exit_code == 0
     for words in ("needs attention", "queued", "All", "0.00"):
         assert words in result.stdout
-    assert "resolve job1 --not-charged --store sqlite:///jobs.db" in result.stderr
+    assert "resolve job1 --not-charged --store sqlite:///jobs.db" in result.stdout
     stand = shell.json("batch", "status", "--store", "sqlite:///jobs.db")
     assert [one["id"] for one in stand["needs_attention"]] == ["job1"]
 
@@ -368,7 +400,12 @@ def test_status_of_a_batch_without_a_store(shell: Shell, tmp_path: Path) -> None
         results.add(Line.RENTING, "b", price="2.00")
         results.add(Line.PAID, "b", token="tok")
         results.add(Line.NOT_RENTED, "c", message="too dear")
-        assert json.loads(shell.run("batch", "status", "--out", "out", "--json").stdout) == {
+        stand = shell.json("batch", "status", "--out", "out")
+        attention = stand["needs_attention"][0].pop("attention")
+        assert attention["price"] == "1.80"
+        assert attention["journal"] == "out/results.jsonl"
+        assert [line["state"] for line in attention["journal_lines"]] == ["renting"]
+        assert stand == {
             "jobs": 3,
             "states": {
                 "needs_attention": {"jobs": 1, "paid": "0"},

@@ -1,0 +1,213 @@
+"""Workers on Postgres, started from the command line as on machines of their own; one is killed.
+
+The vendor is a process of its own that keeps books, and takes its time on both sides of a payment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import signal
+import subprocess
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import define, field
+
+from .shell import NUMBER, posix_only, spawn
+from .test_cli_batch import QUICKLY, write_jobs
+from .test_cli_batch_stops import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytest.importorskip("dbos")
+
+from benchmarks import durable_runs as runs
+from smspartner_async.durable import JobRecord, JobState, Store
+
+JOBS = [*range(1, 13)]
+pytestmark = posix_only
+WORKER = ("worker", *QUICKLY, "--concurrency", "4", "--take-over-after", "2")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Any]:
+    try:
+        with runs.Postgres.running() as server:
+            yield server
+    except runs.PostgresMissingError as missing:
+        pytest.skip(f"{missing}; these runs need it")
+
+
+@define
+class Machine:
+    """A computer of its own, with its own home; all have one account, one store and one folder."""
+
+    home: Path
+    vendor: Any
+    url: str
+    out: Path
+    told: list[str] = field(factory=list)
+
+    @contextmanager
+    def running(self, *words: str) -> Iterator[Any]:
+        self.home.mkdir(exist_ok=True)
+        process = spawn(
+            *("-m", "smspartner_async.cli", *words, "--store", self.url),
+            env={
+                "HOME": str(self.home),
+                "SMSPARTNER_API_KEY": self.vendor.key,
+                "SMSPARTNER_BASE_URL": self.vendor.url,
+            },
+            cwd=self.out,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def does(self, *words: str) -> str:
+        """Run a command to its end, which is a good one; what it wrote as its result."""
+        with self.running(*words) as process:
+            out, err = process.communicate(timeout=60)
+        self.told += [out, err]
+        assert process.returncode == 0, err
+        return str(out)
+
+    @contextmanager
+    def works(self, name: str) -> Iterator[Any]:
+        """Start a worker, and go on when it is at work; what it says is listened to throughout."""
+        at_work = threading.Event()
+
+        def listen() -> None:
+            for line in process.stderr:
+                self.told.append(line)
+                if "is at work" in line:
+                    at_work.set()
+
+        with self.running(*WORKER, "--id", name) as process:
+            listener = threading.Thread(target=listen)
+            listener.start()
+            try:
+                assert at_work.wait(30), self.told
+                yield process
+            finally:
+                process.kill()
+                listener.join()
+
+    def stand(self) -> dict[str, Any]:
+        stand: dict[str, Any] = json.loads(self.does("batch", "status", "--json"))
+        return stand
+
+    def charged(self) -> dict[int, str]:
+        """The token of each job that the vendor's books know, each of them charged once."""
+        rentals = self.vendor.report()["rentals"]
+        times = Counter(rental["job"] for rental in rentals)
+        assert set(times.values()) <= {1}, times
+        return {rental["job"]: rental["token"] for rental in rentals}
+
+
+@pytest.fixture
+def machines(
+    postgres: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Machine, Machine]]:
+    url = postgres.store(f"cli_{abs(hash(request.node.name))}")
+    with runs.VendorProcess.running(tmp_path / "vendor.log", delay=1.5, speed=20.0) as vendor:
+        made = [Machine(tmp_path / name, vendor, url, tmp_path) for name in ("one", "two")]
+        write_jobs(tmp_path, *JOBS)
+        yield made[0], made[1]
+        told = "".join(line for machine in made for line in machine.told)
+        assert "is at work" in told
+        assert vendor.key not in told
+        assert NUMBER not in told
+
+
+def submit(machine: Machine) -> None:
+    told = machine.does("batch", "submit", "jobs.csv", "--out", ".", "--yes")
+    assert "12 submitted" in told
+
+
+def records(machine: Machine, *states: JobState) -> tuple[JobRecord, ...]:
+    async def read() -> tuple[JobRecord, ...]:
+        async with Store(machine.url) as store:
+            return await store.records(*states)
+
+    return asyncio.run(read())
+
+
+def settled(machine: Machine) -> bool:
+    """Whether no job is open any more."""
+    return not any(record.state.is_open for record in records(machine))
+
+
+def renting(machine: Machine) -> Counter[str | None]:
+    """How many rents each worker has under way."""
+    return Counter(record.worker for record in records(machine, JobState.RENTING))
+
+
+def check_files(machine: Machine) -> None:
+    for number in JOBS:
+        assert (machine.out / f"job{number}.csv").read_text().count(NUMBER) == 20
+
+
+def test_two_workers_share_a_store_on_postgres(machines: tuple[Machine, Machine]) -> None:
+    """Both rent, each job is paid once, all files are whole, and both end with 0 on SIGTERM."""
+    one, two = machines
+    with one.works("one") as first, two.works("two") as second:
+        submit(one)
+        until(lambda: settled(one))
+        for process in (first, second):
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(30) for process in (first, second)] == [0, 0]
+    books = one.charged()
+    assert sorted(books) == JOBS
+    rented = [
+        re.findall(r"INFO rented: token (\S+)", "".join(machine.told)) for machine in (one, two)
+    ]
+    assert all(rented), "one of them did nothing"
+    assert sorted(rented[0] + rented[1]) == sorted(books.values())
+    check_files(one)
+    assert one.stand()["states"] == {"done": {"jobs": 12, "paid": "21.600"}}
+    assert (one.home / ".smspartner" / "journal").is_dir()
+
+
+def test_a_killed_worker_is_taken_over_and_nothing_is_paid_twice(
+    machines: tuple[Machine, Machine],
+) -> None:
+    """Its jobs go on elsewhere; what was being rented is told, and settled by the lines told."""
+    one, two = machines
+    with one.works("one") as first, two.works("two") as second:
+        submit(one)
+        until(lambda: bool(one.charged()) and max(renting(one).values(), default=0) > 1)
+        ((busiest, _),) = renting(one).most_common(1)
+        (first if busiest == "one" else second).kill()
+        until(lambda: settled(one))
+        books = one.charged()
+        stand = one.stand()
+        doubts = {job["id"] for job in stand["needs_attention"]}
+        assert doubts, "no rent was under way when it was killed"
+        assert stand["states"].keys() == {"done", "needs_attention"}
+        assert {f"job{number}" for number in JOBS if number not in books} <= doubts
+        text = one.does("batch", "status")
+        told = re.findall(r"^  smspartner (batch resolve (job(\d+)) .*)$", text, re.MULTILINE)
+        assert {job for _, job, _ in told} == doubts
+        for line, _, number in told:
+            token = books.get(int(number))
+            if ("--token" in line) if token else ("--not-charged" in line):
+                *words, option, url = shlex.split(line.replace("TOKEN", token or ""))
+                assert (option, url) == ("--store", one.url)
+                one.does(*words)
+        until(lambda: settled(one))
+    assert sorted(one.charged()) == JOBS
+    assert one.stand()["states"] == {"done": {"jobs": 12, "paid": "21.600"}}
+    check_files(one)
