@@ -239,7 +239,7 @@ class SMSPartnerClient:
         targeting: Targeting,
         volumes: Mapping[str, int] | None = None,
         *,
-        max_total: Decimal | None = None,
+        max_total: Decimal | int | None = None,
         on_rented: Callable[[Rental], Awaitable[object] | object] | None = None,
     ) -> Rental:
         """Rent the contacts. This spends money, and is sent at most once.
@@ -253,7 +253,7 @@ class SMSPartnerClient:
             targeting: whom to reach.
             volumes: wanted number of contacts for a post code or department; `None` rents all
                 that match.
-            max_total: price first, and do not rent when the total is above this.
+            max_total: price first, and do not rent when the total is above this. Exact: no `float`.
             on_rented: plain or async; called with the `Rental` before anything else happens, to
                 store its token. What it raises is logged, and the rental still returned.
 

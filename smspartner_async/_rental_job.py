@@ -54,7 +54,7 @@ def _id(id: str) -> str:  # noqa: A002 - the name of the field
         raise ValueError(f"id: {error}") from None
 
 
-def _limit(max_total: Decimal | None) -> Decimal | None:
+def _limit(max_total: Decimal | int | None) -> Decimal | None:
     return None if max_total is None else checked_limit(max_total)
 
 

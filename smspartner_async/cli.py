@@ -11,7 +11,6 @@ the shell's history.
 import asyncio
 import io
 import logging
-import shlex
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -29,7 +28,7 @@ try:
     from ._cli_store import add_worker
     from ._display import Display
     from ._interrupt import INTERRUPTED, first_interrupt_only
-    from ._options import AsJson, Token, Wish, amount, keep_line, with_wish
+    from ._options import AsJson, Token, Wish, amount, keep_line, typed_line, with_wish
 except ModuleNotFoundError:
     # Not in main(): whoever starts the command imports this module first.
     raise SystemExit(
@@ -82,11 +81,6 @@ app: typer.Typer = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-app.add_typer(batch_app, name="batch")
-add_worker(app)
-add_explain(app)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with one positional flag
@@ -250,7 +244,7 @@ def wait(
         _ask(ctx, work)
     except KeyboardInterrupt:
         display.note("Interrupted. The rental goes on. To go on waiting:")
-        display.note(f"  smspartner wait {shlex.quote(token)}")
+        display.note(f"  {typed_line(ctx)}")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -341,6 +335,12 @@ def demo(
     from ._demo import demonstrate  # noqa: PLC0415 - as above
 
     asyncio.run(demonstrate(Display(together=True), out))
+
+
+# Last, since help lists the commands in the order in which they come: one rental goes first.
+app.add_typer(batch_app, name="batch")
+add_worker(app)
+add_explain(app)
 
 
 def main() -> None:

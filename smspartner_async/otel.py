@@ -17,8 +17,14 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from attrs import define, field
-from opentelemetry import metrics, trace
-from opentelemetry.trace import SpanKind, StatusCode
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.trace import SpanKind, StatusCode
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "Tracing needs the extra: pip install 'smspartner_async[otel]'", name=error.name
+    ) from error
 from yarl import URL
 
 from ._client import SMSPartnerClient
@@ -102,7 +108,7 @@ class _TracedClient(SMSPartnerClient):
         targeting: Targeting,
         volumes: Mapping[str, int] | None = None,
         *,
-        max_total: Decimal | None = None,
+        max_total: Decimal | int | None = None,
         on_rented: Callable[[Rental], Awaitable[object] | object] | None = None,
     ) -> Rental:
         def rented(rental: Rental) -> Awaitable[object] | object:

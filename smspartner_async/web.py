@@ -90,10 +90,11 @@ class RentOnce:
             `Rental`. Store them.
     """
 
-    _client: SMSPartnerClient
-    _max_total: Decimal | None = field(default=None, kw_only=True)
+    # Checkers other than mypy do not know that attrs takes the underscores away.
+    _client: SMSPartnerClient = field(alias="client")
+    _max_total: Decimal | int | None = field(default=None, kw_only=True, alias="max_total")
     _on_rented: Callable[[str, Rental], Awaitable[object] | object] | None = field(
-        default=None, kw_only=True
+        default=None, kw_only=True, alias="on_rented"
     )
     _orders: dict[str, tuple[object, asyncio.Task[Rental]]] = field(factory=dict, init=False)
 

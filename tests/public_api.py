@@ -52,6 +52,10 @@ def _described(path: str, thing: griffe.Object | griffe.Alias) -> Iterator[str]:
         for name, member in thing.members.items():
             if not name.startswith("_") or name in _SPECIAL:
                 yield from _described(f"{path}.{name}", member)
+            elif isinstance(member, griffe.Attribute) and "alias" in (given := _given(member)):
+                # Private, but by this name an argument of the constructor.
+                alias = str(given["alias"]).strip("'\"")
+                yield f"{path}.{alias}: argument {member.annotation}{_value(member)}"
     elif isinstance(thing, griffe.Function):
         sort = "async def" if "async" in thing.labels else "def"
         yield f"{path}: {sort} {thing.signature()}"
@@ -71,9 +75,17 @@ def _value(attribute: griffe.Attribute) -> str:
     ):
         return ""
     if isinstance(value, griffe.ExprCall) and str(value.function).endswith("field"):
-        given = [one for one in value.arguments if isinstance(one, griffe.ExprKeyword)]
-        value = next((one.value for one in given if one.name in ("default", "factory")), None)
+        given = _given(attribute)
+        value = given.get("default", given.get("factory"))
     return "" if value is None else f" = {value}"
+
+
+def _given(attribute: griffe.Attribute) -> dict[str, str | griffe.Expr]:
+    """Tell what the `field()` of an attribute is given by name; nothing where it has none."""
+    value = attribute.value
+    if not isinstance(value, griffe.ExprCall) or not str(value.function).endswith("field"):
+        return {}
+    return {one.name: one.value for one in value.arguments if isinstance(one, griffe.ExprKeyword)}
 
 
 def _path(line: str) -> str:

@@ -403,6 +403,20 @@ async def test_a_rate_limit_of_our_own_is_no_request(collector: Collector) -> No
     assert collector.counts == {"smspartner.rate_limited": 1}
 
 
+def test_without_the_extra_it_says_what_to_install() -> None:
+    """Whoever has no OpenTelemetry reads the name of the extra, and not of a module."""
+    script = (
+        "import sys; sys.modules['opentelemetry'] = None\n"
+        "try:\n    import smspartner_async.otel\n"
+        "except ImportError as error:\n    print(error.name, error)"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("opentelemetry ")
+    assert "pip install 'smspartner_async[otel]'" in ran.stdout
+
+
 def test_the_api_alone_is_enough() -> None:
     """Without an SDK, a client can be traced all the same: the API does nothing then."""
     script = (

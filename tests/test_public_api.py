@@ -20,6 +20,7 @@ __all__ = ["Parcel", "send"]
 class Parcel:
     weight: float = field(default=1.0)
     _secret: int = 0
+    _postage: int = field(default=1, alias="postage")
 
     def label(self, size: int = 1) -> str: ...
 
@@ -32,6 +33,7 @@ def inner() -> None: ...
 RELEASED = [
     "post.Parcel: class @frozen(kw_only=True)",
     "post.Parcel.label: def label(size: int = 1) -> str",
+    "post.Parcel.postage: argument int = 1",
     "post.Parcel.weight: float = 1.0",
     "post.send: async def send(parcel: Parcel) -> None",
 ]
@@ -74,6 +76,8 @@ def test_what_is_public_is_read_from_the_source(tmp_path: Path) -> None:
         ("def label", "def _label", "post.Parcel.label"),
         ("default=1.0", "default=2.0", "post.Parcel.weight"),
         ("weight: float", "mass: float", "post.Parcel.mass"),
+        ('alias="postage"', 'alias="fee"', "post.Parcel.fee"),
+        ("field(default=1, ", "field(default=2, ", "post.Parcel.postage"),
         ("kw_only=True", "", "post.Parcel"),
         ("class Parcel", "class Parcel(Exception)", "post.Parcel"),
         ("async def send", "def send", "post.send"),

@@ -36,6 +36,7 @@ from smspartner_async import (
 from smspartner_async.batch import JobEvent, JobOutcome, RentalJob, read_jobs, run_batch
 from smspartner_async.otel import traced
 from smspartner_async.sandbox import Sandbox
+from smspartner_async.web import RentOnce
 
 if TYPE_CHECKING:
     import aiohttp
@@ -95,6 +96,7 @@ async def operations(client: SMSPartnerClient, targeting: Targeting) -> None:
     assert_type(await client.download(rental, "contacts.csv", overwrite=True), ContactFile)
     assert_type((await client.credits()).balance, Decimal)
     assert_type(await client.credits(), Credits)
+    await client.rent(targeting, max_total=2)
     await client.rent(targeting, max_total=1.5)  # type: ignore[arg-type]
     await client.status(12)  # type: ignore[arg-type]
 
@@ -146,6 +148,15 @@ async def batches(client: SMSPartnerClient) -> None:
     assert_type(jobs, tuple[RentalJob, ...])
     outcomes = run_batch(client, jobs, concurrency=5, on_event=on_event)
     assert_type(outcomes, AsyncGenerator[JobOutcome, None])
+
+
+async def limits(client: SMSPartnerClient, targeting: Targeting, path: Path) -> None:
+    """What a rent may cost is exact: a `Decimal`, or a whole number."""
+    for limit in (Decimal("1.50"), 2):
+        RentOnce(client=client, max_total=limit, on_rented=print)
+        job = RentalJob(id="a", targeting=targeting, max_total=limit, path=path)
+        assert_type(job.max_total, Decimal | None)
+    RentOnce(client, max_total=1.5)  # type: ignore[arg-type]
 
 
 async def sandboxes() -> None:

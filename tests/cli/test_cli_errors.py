@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -218,3 +219,5 @@ def test_interrupted_wait_says_how_to_go_on(shell: Shell, monkeypatch: pytest.Mo
     result = shell.run("wait", "odd token")
     assert result.exit_code == 130
     assert "smspartner wait 'odd token'\n" in result.stderr
+    elsewhere = ("--base-url", shell.sandbox.base_url, "wait", "odd token", "--timeout", "60")
+    assert f"  {shlex.join(('smspartner', *elsewhere))}\n" in shell.run(*elsewhere).stderr

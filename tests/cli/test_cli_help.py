@@ -38,6 +38,12 @@ def test_the_list_of_commands_is_the_whole(shell: Shell) -> None:
     assert {*listed} == {name.split()[0] for name in COMMANDS}
 
 
+def test_the_way_of_one_rental_is_listed_first(shell: Shell) -> None:
+    """A newcomer reads the operations in the order in which they are used."""
+    listed = re.findall(r"^│ ([a-z]+) ", shell.run("--help").output, re.MULTILINE)
+    assert listed[:6] == ["calculate", "price", "rent", "status", "wait", "download"]
+
+
 def completed(words: str, env: Mapping[str, str]) -> list[str]:
     answer = subprocess.run(
         (sys.executable, "-m", "smspartner_async.cli"),
