@@ -247,7 +247,7 @@ class Quote:
         areas: contacts by area, without the row of the total.
         total_volume: contacts in all; `None` where the vendor gives no total.
         cost: the price; `None` where the vendor gives none.
-        raw: the vendor's payload, untouched.
+        raw: the vendor's payload, as it came; a number with a decimal point is a `Decimal`.
     """
 
     operation: str
@@ -266,7 +266,7 @@ class Rental:
         areas: contacts by area, where the vendor tells.
         total_volume: contacts in all, where the vendor tells.
         cost: what was paid, where the vendor tells.
-        raw: the vendor's payload, untouched.
+        raw: the vendor's payload, as it came; a number with a decimal point is a `Decimal`.
     """
 
     token: str
@@ -302,7 +302,7 @@ class RentalStatus(Late):
         targeting: what was rented, where the vendor tells.
         cost: what it cost, where the vendor tells.
         phone_numbers: how many numbers the file holds, where the vendor tells.
-        raw: the vendor's payload, untouched.
+        raw: the vendor's payload, as it came; a number with a decimal point is a `Decimal`.
     """
 
     token: str
@@ -328,7 +328,7 @@ class Credits:
         username: the account's user name.
         first_name: its owner's first name.
         last_name: its owner's last name.
-        raw: the vendor's payload, untouched.
+        raw: the vendor's payload, as it came; a number with a decimal point is a `Decimal`.
     """
 
     balance: Decimal

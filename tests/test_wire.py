@@ -133,6 +133,8 @@ def test_the_payload_is_kept() -> None:
     """`raw` is the vendor's payload untouched: every field, in the vendor's own spelling."""
     payload = json.loads(sample("status_reply.json"))
     assert WIRE.status(TOKEN, reply(sample("status_reply.json"))).raw == payload
+    exact = WIRE.status(TOKEN, reply(b'{"success": true, "status": 2, "fee": 0.10}')).raw["fee"]
+    assert str(exact) == "0.10"
 
 
 @pytest.mark.parametrize("name", ["optin_error", "status_error"])
