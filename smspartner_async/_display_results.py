@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ._models import Credits, Gender, Quote, Rental, RentalState, RentalStatus
+from ._money import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     Result = Quote | Rental | RentalStatus | Credits | ContactFile
 
 _LABEL_WIDTH: Final = 10
-_MOST_DIGITS: Final = 24
 _AREA_TYPES: Final = {"zipcode": "post code"}
 _PEOPLE: Final = {Gender.MIXED: "men and women", Gender.MALE: "men", Gender.FEMALE: "women"}
 
@@ -42,13 +42,8 @@ def printable(text: str) -> str:
 
 
 def money(amount: Decimal, currency: str | None = None) -> str:
-    """Write an amount with at least two decimals and all that it has: `1,234.50`, `0.905`."""
-    text = str(amount)
-    # A sane amount only: written out, Decimal("1E+999999") would fill the screen for minutes.
-    if amount.is_finite() and len(amount.as_tuple().digits) + abs(amount.adjusted()) < _MOST_DIGITS:
-        whole, _, decimals = f"{amount:,f}".partition(".")
-        text = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
-    return f"{text} {printable(currency)}" if currency else text
+    """Write an amount, and its currency where there is one."""
+    return f"{written(amount)} {printable(currency)}" if currency else written(amount)
 
 
 def elapsed_time(seconds: float) -> str:

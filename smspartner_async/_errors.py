@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from attrs import evolve
 
 from ._codes import CODE_MEANINGS
+from ._money import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -257,9 +258,12 @@ class PriceExceededError(SMSPartnerError):
 
     def __init__(self, *, quote: Quote | None, max_total: Decimal) -> None:
         total = quote.cost.total if quote is not None and quote.cost is not None else None
-        price = "The vendor gave no total price" if total is None else f"The price is {total}"
+        price = "The vendor gave no total price"
+        if total is not None:
+            price = f"The price is {written(total)}"
+        limit = written(max_total)
         super().__init__(
-            f"{price}; the limit is {max_total}. Nothing was rented or charged. {self.advice}"
+            f"{price}; the limit is {limit}. Nothing was rented or charged. {self.advice}"
         )
         self.quote = quote
         self.max_total = max_total

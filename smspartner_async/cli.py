@@ -34,6 +34,8 @@ except ModuleNotFoundError:
     raise SystemExit(
         "Error: the command line needs the extra: pip install 'smspartner_async[cli]'"
     ) from None
+except KeyboardInterrupt:  # it takes its time; nothing has been sent yet
+    raise SystemExit(130) from None
 
 from ._checks import check_price
 from ._client import SMSPartnerClient

@@ -52,7 +52,7 @@ def test_rent_never_costs_more_than_what_was_agreed(
     monkeypatch.setattr(SMSPartnerClient, "price", first_then(quote, real))
     result = shell.run("rent", *BEAUVAIS, typed="y\n")
     assert result.exit_code == 1
-    assert "The price is 1.8; the limit is 1.00" in result.stderr
+    assert "The price is 1.80; the limit is 1.00" in result.stderr
     assert shell.sandbox.requests["rent"] == 0
 
 
