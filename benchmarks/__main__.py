@@ -1,11 +1,14 @@
 """Run the benchmarks: `python -m benchmarks [imports|requests|waits|budget] [--quick] [--out DIR]`.
 
-`python -m benchmarks durability` is a proof of its own, which takes longer than all of them.
+`python -m benchmarks durability` is a proof of its own, which takes longer than all of them. Its
+parts can be run alone: `--only sqlite|postgres|scaling|speed|waiting|budget`. Its exit code tells
+whether all that it promises was kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +17,8 @@ from typing import Final
 from rich.console import Console
 
 from . import budget, imports, many_waits, request_cost
-from .report import Options, markdown, summary, with_results
+from .lanes import bytecode_at_hand, end_in_order
+from .report import PACKAGES, Options, Section, markdown, summary, with_results
 from .server import ROOT
 
 _BENCHMARKS: Final = {
@@ -31,8 +35,9 @@ def main() -> None:
     """Run what is asked for, print it, and write the report with its plots; README shows them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "only", nargs="?", choices=[*_BENCHMARKS, _ALONE], help="by default all of them"
+        "benchmark", nargs="?", choices=[*_BENCHMARKS, _ALONE], help="by default all of them"
     )
+    parser.add_argument("--only", metavar="PART", help=f"one part of {_ALONE}")
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
     parser.add_argument(
         "--out",
@@ -41,29 +46,50 @@ def main() -> None:
         "build/benchmarks for any other",
     )
     given = parser.parse_args()
-    whole = given.only in (None, _ALONE) and not given.quick
-    if given.only == _ALONE:
-        _BENCHMARKS[_ALONE] = import_module(".durability", __package__).run
-    report = "durability.md" if given.only == _ALONE else "report.md"
+    end_in_order()  # no server is left behind
+    benchmarks, command, packages = _BENCHMARKS, "python -m benchmarks", PACKAGES
+    report, names = "report.md", [given.benchmark] if given.benchmark else [*_BENCHMARKS]
+    if given.benchmark == _ALONE:
+        durability = import_module(".durability", __package__)
+        benchmarks, command, packages = durability.PARTS, f"{command} {_ALONE}", durability.PACKAGES
+        report, names = "durability.md", [given.only] if given.only else [*benchmarks]
+    if not {*names} <= {*benchmarks} or (given.only and benchmarks is _BENCHMARKS):
+        parser.error(f"--only is for {_ALONE}, and one of its parts: see --help")
+    whole = len(names) == len(benchmarks) and not given.quick
     out: Path = given.out or (_RESULTS if whole else ROOT / "build/benchmarks")
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
     options = Options(quick=given.quick, out=out, console=console)
     started = time.monotonic()
-    sections = []
-    for name in [given.only] if given.only else _BENCHMARKS:
+    sections: list[Section] = []
+    missing = [*benchmarks]
+    for name in names:
         console.rule(name)
-        section = _BENCHMARKS[name](options)
-        for table in section.tables:
-            console.print(table.for_terminal())
-        sections.append(section)
+        begun = time.monotonic()
+        try:
+            with bytecode_at_hand():
+                section = benchmarks[name](options)
+        except Exception:  # noqa: BLE001 - it is told, and the others are not lost
+            console.print_exception()
+        else:
+            missing.remove(name)
+            sections.append(section)
+            for table in section.tables:
+                console.print(table.for_terminal())
+        console.print(f"{name}: {time.monotonic() - begun:.0f} s")
+        # After each of them, so that the report holds all that has come to an end.
+        text = markdown(
+            sections, quick=given.quick, missing=missing, command=command, packages=packages
+        )
+        (out / report).write_text(text, "utf-8")
     console.rule("in short")
     console.print(summary(sections).for_terminal())
-    (out / report).write_text(markdown(sections, quick=given.quick), "utf-8")
     if out.resolve() == _RESULTS:
         readme = ROOT / "README.md"
         readme.write_text(with_results(readme.read_text("utf-8"), out), "utf-8")
     console.print(f"{time.monotonic() - started:.0f} s; the report is {out / report}")
+    kept = all(verdict.kept for section in sections for verdict in section.verdicts)
+    sys.exit(len(sections) < len(names) or (benchmarks is not _BENCHMARKS and not kept))
 
 
 if __name__ == "__main__":

@@ -5,206 +5,312 @@ Every run has a vendor in a process of its own, whose books are then compared wi
 
 from __future__ import annotations
 
-import signal
 import statistics
-import sys
 import tempfile
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-from .durable_runs import (
-    Audit,
-    Cost,
-    Postgres,
-    PostgresMissingError,
-    budget_run,
-    cost_of,
-    postgres_run,
-    scaling_run,
-    sqlite_run,
-)
+from attrs import frozen
+
+from .durable_figures import Cost, cost_of, waiting_run
+from .durable_runs import Postgres, budget_run, postgres_run, scaling_run, sqlite_run
+from .lanes import beside_one_another
 from .report import Section, Table, Verdict
-from .stats import ratios
+from .stats import TIMES, TO, ratios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Sequence
 
+    from .durable_audit import Audit
     from .report import Options
 
-_T = TypeVar("_T")
+PACKAGES: Final = ("aiohttp", "attrs", "cattrs", "tenacity", "dbos", "sqlalchemy", "psycopg")
 
-_AT_A_TIME: Final = 2  # SQLite runs beside one another
+_LANES: Final = 3  # runs beside one another: they mostly wait
+_LONGEST: Final = 600.0  # seconds until the next run of them has ended
 _LEAST_THROUGHPUT: Final = 0.6
 _MOST_GROWTH: Final = 1.2
-_BOOKS: Final = (
-    *("runs", "jobs", "kills", "freezes", "charges", "paid twice"),
-    *("unaccounted", "broken files", "for a person", "served, then killed", "not finished"),
-)
+_LEAST_USE: Final = 0.75  # of a budget: one that lets nothing through is kept, too
+_WARM: Final = 100  # jobs in a store before any is measured
 
 
-def run(options: Options) -> Section:
-    """Run all proofs; `--quick` runs each of them small."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server is left behind
-    quick = options.quick
-    books: list[tuple[str, ...]] = []
-    audits: list[Audit] = []
+@frozen
+class Proof:
+    """One run: its books at rest, those after a person has settled them, and what was done."""
 
-    def book(name: str, found: Iterable[tuple[Audit, Audit, int, int]]) -> None:
-        row = [*found]
-        audits.extend(audit for first, settled, _, _ in row for audit in (first, settled))
-        books.append(_row(name, row))
-        options.console.print(f"{name}: {dict(zip(_BOOKS, books[-1][1:], strict=True))}")
+    first: Audit
+    settled: Audit
+    kills: int = 0
+    freezes: int = 0
+    restarts: int = 0
 
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        runs = pool.map(_in_a_folder(sqlite_run), range(3 if quick else 100))
-        book("SQLite, one worker", ((*each[:2], each[2], 0) for each in runs))
-    speed, throughput, growth = _speed(quick=quick)
-    verdicts = [throughput, growth]
-    tables = [speed]
-    try:
-        with Postgres.running() as postgres:
-            seeds = range(1 if quick else 10)
-            jobs, rounds = (24, 5) if quick else (120, 16)
-            results = [
-                _in_a_folder(
-                    lambda folder, seed: postgres_run(
-                        postgres, folder, seed, jobs=jobs, rounds=rounds
-                    )
-                )(seed)
-                for seed in seeds
-            ]
-            book(
-                "Postgres, three workers, restarted",
-                ((first, last, run.kills, run.freezes) for first, last, run in results),
-            )
-            tables.append(_scaling(postgres, 60 if quick else 1000, book))
-            verdicts.append(_budget(postgres, 10 if quick else 60))
-    except PostgresMissingError as missing:
-        options.console.print(f"{missing}: the runs on it are left out")
-    tables.insert(0, Table("The books of the vendor and of the store", ("", *_BOOKS), (*books,)))
-    twice, bad = sum(audit.twice for audit in audits), sum(not audit.holds for audit in audits)
-    verdicts[:0] = [
-        Verdict("jobs paid twice", "0", str(twice), twice == 0),
-        Verdict("runs whose books disagree", "0", str(bad), bad == 0),
-    ]
-    return Section("Durable rentals", _TEXT, tuple(tables), verdicts=tuple(verdicts))
+    @property
+    def unended(self) -> int:
+        """Jobs that came to no end. Only a kill excuses a file that is served no second time."""
+        lost = 0 if self.kills + self.freezes else self.settled.lost_files
+        unfinished = max(self.first.unfinished, self.settled.unfinished)
+        return unfinished + self.settled.attention + lost
 
 
-_TEXT: Final = (
-    "Workers are killed with SIGKILL at random moments and started again, frozen for longer than "
-    "it takes the others to take over, and cut off from Postgres, which is stopped as if it had "
-    "crashed. Afterwards the vendor's books are compared with the store's: every charge belongs "
-    "to a job that has its token, or is listed for a person with its journal; every file is whole. "
-    "Then what is listed is settled as a person would, and all is compared again. “Served, then "
-    "killed” are jobs whose worker died in the middle of a download that is served only once."
-)
+def sqlite(options: Options) -> Section:
+    """Kill workers on SQLite at random times."""
+    seeds = range(3 if options.quick else 100)
+    found = [*beside_one_another(_on_sqlite, seeds, lanes=_LANES, longest=_LONGEST)]
+    return _section("SQLite: one worker, killed", _KILLED, {"SQLite": found}, options)
 
 
-def _in_a_folder(run: Callable[[Path, int], _T]) -> Callable[[int], _T]:
-    def in_a_folder(seed: int) -> _T:
-        with tempfile.TemporaryDirectory(prefix="durable-") as folder:
-            return run(Path(folder), seed)
-
-    return in_a_folder
-
-
-def _row(name: str, runs: list[tuple[Audit, Audit, int, int]]) -> tuple[str, ...]:
-    sums: Counter[str] = Counter()
-    for first, settled, kills, freezes in runs:
-        sums["runs"] += 1
-        sums["kills"] += kills
-        sums["freezes"] += freezes
-        sums["jobs"] += settled.jobs
-        sums["charges"] += settled.charges
-        sums["paid twice"] += settled.twice
-        sums["unaccounted"] += first.orphans + settled.orphans
-        sums["broken files"] += settled.broken
-        sums["for a person"] += first.attention
-        sums["served, then killed"] += settled.lost_files
-        sums["not finished"] += settled.unfinished + settled.attention
-    return (name, *(str(sums[column]) for column in _BOOKS))
+def postgres(options: Options) -> Section:
+    """Kill and freeze workers on Postgres at random, and Postgres itself in the middle."""
+    runs = [(seed, *((24, 5) if options.quick else (120, 16))) for seed in range(10)]
+    runs = runs[: 2 if options.quick else None]
+    found = [*beside_one_another(_on_postgres, runs, lanes=_LANES, longest=_LONGEST)]
+    title = "Postgres: three workers, killed and frozen, and the database too"
+    return _section(title, _FROZEN, {"Postgres": found}, options)
 
 
-def _speed(*, quick: bool) -> tuple[Table, Verdict, Verdict]:
+def scaling(options: Options) -> Section:
+    """Take many jobs through one worker, two, and four."""
+    jobs = 60 if options.quick else 1000
+    found: dict[str, list[Proof | str]] = {}
+    rows = []
+    with Postgres.running() as server:
+        for workers in (1, 2, 4):
+            with tempfile.TemporaryDirectory(prefix="durable-") as folder:
+                url = server.store(f"scaling_{workers}")
+                audit, seconds, shares = scaling_run(url, Path(folder), jobs=jobs, workers=workers)
+            name = f"{workers} worker{'s' * (workers > 1)}"
+            found[name] = [Proof(audit, audit)]
+            spread = " ".join(str(share) for share in sorted(shares.values()))
+            rows.append((name, f"{seconds:.1f}", f"{jobs / seconds:.0f}", spread))
+    table = Table("Speed", ("", "seconds", "jobs a second", "jobs of each"), tuple(rows))
+    title = f"Postgres: {jobs:,} jobs over 1, 2 and 4 workers"
+    return _section(title, _SHARED, found, options, table)
+
+
+def speed(options: Options) -> Section:
     """Time the whole path beside empty workflows, and jobs in a small and in a full store."""
-    jobs, rounds = (50, 2) if quick else (500, 5)
-    many = 200 if quick else 10_000
+    jobs, rounds, many = (50, 2, 300) if options.quick else (500, 5, 10_000)
+    measured = 50 if options.quick else 150
     bare: list[Cost] = []
     whole: list[Cost] = []
+    small: list[Cost] = []
+    full: list[Cost] = []
     for _ in range(rounds):  # in turn, so that what disturbs one disturbs the other
-        bare += _cost("bare", jobs)
-        whole += _cost("timed", jobs)
+        bare.append(_cost("bare", jobs))
+        whole.append(_cost("timed", jobs))
+    with tempfile.TemporaryDirectory(prefix="durable-") as folder:
+        filling = _cost("timed", many, folder=folder)
+        there = many
+        for _ in range(rounds):
+            each = _WARM + measured
+            small.append(_cost("timed", each, warm=_WARM))
+            full.append(_cost("timed", each, warm=_WARM, folder=folder, first=there + 1))
+            there += each
     share = ratios([cost.seconds for cost in bare], [cost.seconds for cost in whole])
-    few = [cost for _ in range(rounds) for cost in _cost("timed", 100)]
-    slices = _cost("timed", many, slices=many // 100)
-    last = slices[-rounds:]
-    ends = [statistics.median(cost.cpu / cost.jobs for cost in costs) for costs in (few, last)]
+    growth = ratios([cost.cpu for cost in full], [cost.cpu for cost in small])
     rows = [
         ("DBOS alone, five empty steps", bare),
         ("price, claim, rent, wait, download", whole),
-        ("the same, a store of 100 jobs", few),
-        (f"the same, the last of a store of {many:,}", last),
+        (f"the same, {_WARM} to {_WARM + measured} jobs in the store", small),
+        (f"the same, {many:,} to {there:,} jobs in the store", full),
+        (f"the same, {many:,} jobs submitted at once to an empty store", [filling]),
     ]
     table = Table(
         "One job on SQLite, 32 at a time (medians)",
         ("", "ms", "ms of CPU", "jobs a second"),
         tuple((name, *_figures(costs)) for name, costs in rows),
     )
-    growth = ends[1] / ends[0]
-    return (
-        table,
+    text = (
+        f"{rounds} rounds of {jobs} jobs, in which DBOS alone and the whole path take turns; then "
+        f"{rounds} rounds of {measured} jobs, in which a small store and a full one do. Each time "
+        "it is a new process, whose start is not counted. The vendor answers at once, from another "
+        "process; CPU time is that of the worker's process alone. Verdicts are medians of the "
+        f"ratios of the rounds, with p10{TO}p90."
+    )
+    verdicts = (
         Verdict(
-            "throughput beside DBOS alone",
-            f">= {_LEAST_THROUGHPUT:.0%}",
-            f"{share.median:.0%}",
+            "Durable: jobs a second beside DBOS alone, with as many empty steps",
+            f"≥ {_LEAST_THROUGHPUT:.0%}",
+            share.text(".0%"),
             share.median >= _LEAST_THROUGHPUT,
         ),
         Verdict(
-            f"CPU of a job with {many:,} in the store beside 100",
-            f"<= {_MOST_GROWTH}",
-            f"{growth:.2f}",
-            growth <= _MOST_GROWTH,
+            f"Durable: CPU of a job with {many:,} in the store against {_WARM}",
+            f"≤ {_MOST_GROWTH} {TIMES}",
+            f"{growth.text()} {TIMES}",
+            growth.median <= _MOST_GROWTH,
         ),
     )
+    return Section("What a job costs", text, (table,), verdicts=verdicts)
 
 
-def _cost(program: str, jobs: int, slices: int = 1) -> list[Cost]:
+def waiting(options: Options) -> Section:
+    """Let thousands of jobs wait in one worker."""
+    counts = (20, 60) if options.quick else (1000, 2000, 4000)
     with tempfile.TemporaryDirectory(prefix="durable-") as folder:
-        url = f"sqlite:///{folder}/rentals.db"
-        return cost_of(program, url, Path(folder), jobs=jobs, slices=slices)
+        found = waiting_run(Path(folder), counts, seconds=5 if options.quick else 20)
+    few, most = found[0], found[-1]
+    more = max(most.waiting - few.waiting, 1)
+    table = Table(
+        "One worker on SQLite, ten jobs priced and rented at a time",
+        ("jobs waiting", "MiB in RAM", "rows in the database", "polls a second", "% of a core"),
+        tuple(
+            (
+                *(f"{each.waiting:,}", f"{each.memory / 2**20:.0f}", f"{each.rows:,}"),
+                *(f"{each.requests:.1f}", f"{each.cpu:.1%}".removesuffix("%")),
+            )
+            for each in found
+        ),
+    )
+    text = (
+        "Rentals whose files are not ready for hours, with the default `PollingPolicy`. Nothing "
+        "is done but polling when memory, rows and CPU time are looked at. One more job that waits "
+        f"takes {(most.memory - few.memory) / more / 1024:.1f} KiB in RAM and "
+        f"{(most.rows - few.rows) / more:.1f} rows."
+    )
+    wanted = counts[-1]
+    verdict = Verdict(
+        "Durable: rented by a worker that rents ten at a time, while all before them wait",
+        f"{wanted:,} of {wanted:,}",
+        f"{min(most.waiting, most.charges):,}",
+        most.waiting == most.charges == wanted,
+    )
+    return Section("What a wait costs", text, (table,), verdicts=(verdict,))
+
+
+def budget(options: Options) -> Section:
+    """Let two workers wait under one budget."""
+    with Postgres.running() as server, tempfile.TemporaryDirectory(prefix="durable-") as folder:
+        url = server.store("budget")
+        seconds = 10 if options.quick else 60
+        found = budget_run(url, Path(folder), per_minute=360, seconds=seconds)
+    least = int(found.window * 6 * _LEAST_USE)
+    verdict = Verdict(
+        f"Durable: requests of two workers in the fullest {found.window:.0f} s, at 360 a minute",
+        f"{least}{TO}{found.allowed}",
+        str(found.most),
+        least <= found.most <= found.allowed,
+    )
+    text = (
+        "Two workers poll for 60 rentals, far more often than their `max_requests_per_minute` "
+        f"allows: {found.requests} requests in {seconds} s. The least that is wanted shows that "
+        "the budget is used."
+    )
+    return Section("A budget of two workers", text, (), verdicts=(verdict,))
+
+
+PARTS: Final = {
+    "sqlite": sqlite,
+    "postgres": postgres,
+    "scaling": scaling,
+    "speed": speed,
+    "waiting": waiting,
+    "budget": budget,
+}
+
+_BOOKS: Final = (
+    "Afterwards the vendor's books are compared with the store's: every charge belongs to a job "
+    "that has its token, or is listed for a person with the journal that tells of it; every "
+    "finished job's file is whole. What is listed is then settled as a person would do it, and "
+    "all is compared again."
+)
+_KILLED: Final = (
+    "Each run is a new store of 8 jobs, and a worker that is killed with SIGKILL one to four times "
+    f"at random moments, and started again. {_BOOKS}"
+)
+_FROZEN: Final = (
+    "Each run has three workers, each with a journal of its own as on a machine of its own. At "
+    "random one of them is killed with SIGKILL and started again, or frozen (SIGSTOP) for up to "
+    "three times as long as it takes the others to think it dead. In the middle Postgres is "
+    f"stopped as if it had crashed, and started again. {_BOOKS}"
+)
+_SHARED: Final = (
+    "Nothing is killed; vendor, database and workers share one machine, whose cores bound the "
+    f"speed. {_BOOKS}"
+)
+
+
+def _on_sqlite(seed: int) -> Proof:
+    with tempfile.TemporaryDirectory(prefix="durable-") as folder:
+        return Proof(*sqlite_run(Path(folder), seed))
+
+
+def _on_postgres(run: tuple[int, int, int]) -> Proof:
+    seed, jobs, rounds = run
+    with Postgres.running() as server, tempfile.TemporaryDirectory(prefix="durable-") as folder:
+        first, last, done = postgres_run(server, Path(folder), seed, jobs=jobs, rounds=rounds)
+    return Proof(first, last, done.kills, done.freezes, 1)
+
+
+def _section(
+    title: str,
+    text: str,
+    groups: dict[str, list[Proof | str]],
+    options: Options,
+    *more: Table,
+) -> Section:
+    """Tell what the books say. A run that raised something counts among those that failed."""
+    raised = [found for group in groups.values() for found in group if isinstance(found, str)]
+    for error in raised:
+        options.console.print(error, markup=False)
+    proofs = {
+        name: [found for found in group if not isinstance(found, str)]
+        for name, group in groups.items()
+    }
+    table = Table("The books of vendor and store", ("", *groups), _rows([*proofs.values()]))
+    every = [proof for group in proofs.values() for proof in group]
+    jobs = sum(proof.settled.jobs for proof in every)
+    twice = sum(proof.settled.twice for proof in every)
+    orphans = sum(proof.first.orphans + proof.settled.orphans for proof in every)
+    broken = sum(proof.settled.broken for proof in every)
+    unended = sum(proof.unended for proof in every)
+    whole = bool(jobs) and not raised
+    failed = f", {len(raised)} runs failed" if raised else ""
+    verdicts = (
+        Verdict(
+            f"{title}: jobs paid twice", "0", f"{twice} of {jobs:,}{failed}", whole and not twice
+        ),
+        Verdict(
+            "The same: charges unaccounted for, files not whole, jobs without an end",
+            "0, 0, 0",
+            f"{orphans}, {broken}, {unended}{failed}",
+            whole and not orphans + broken + unended,
+        ),
+    )
+    return Section(title, text, (table, *more), verdicts=verdicts)
+
+
+def _rows(groups: Sequence[Sequence[Proof]]) -> tuple[tuple[str, ...], ...]:
+    """Sum up runs, a column for each group of them."""
+    facts = (
+        ("runs", lambda _: 1),
+        ("jobs", lambda proof: proof.settled.jobs),
+        ("workers killed", lambda proof: proof.kills),
+        ("workers frozen", lambda proof: proof.freezes),
+        ("databases crashed", lambda proof: proof.restarts),
+        ("charges", lambda proof: proof.settled.charges),
+        ("jobs listed for a person", lambda proof: proof.first.attention),
+        ("files lost: killed while it was served, once", lambda proof: proof.settled.lost_files),
+        ("jobs paid twice", lambda proof: proof.settled.twice),
+        ("charges unaccounted for", lambda proof: proof.first.orphans + proof.settled.orphans),
+        ("files not whole", lambda proof: proof.settled.broken),
+        ("jobs without an end", lambda proof: proof.unended),
+    )
+    sums = [(name, [sum(map(fact, group)) for group in groups]) for name, fact in facts]
+    return tuple((name, *(f"{each:,}" for each in row)) for name, row in sums)
+
+
+def _cost(
+    program: str, jobs: int, *, folder: str | None = None, first: int = 1, warm: int = 0
+) -> Cost:
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="durable-") as new:
+            return _cost(program, jobs, folder=new, first=first, warm=warm)
+    url = f"sqlite:///{folder}/rentals.db"
+    return cost_of(program, url, Path(folder), jobs=jobs, first=first, warm=warm)
 
 
 def _figures(costs: list[Cost]) -> tuple[str, ...]:
     wall = statistics.median(cost.seconds / cost.jobs for cost in costs)
     cpu = statistics.median(cost.cpu / cost.jobs for cost in costs)
     return f"{wall * 1000:.1f}", f"{cpu * 1000:.1f}", f"{1 / wall:.0f}"
-
-
-def _scaling(postgres: Postgres, jobs: int, book: Callable[..., None]) -> Table:
-    rows = []
-    for workers in (1, 2, 4):
-        with tempfile.TemporaryDirectory(prefix="durable-") as folder:
-            url = postgres.store(f"scaling_{workers}")
-            audit, seconds, shares = scaling_run(url, Path(folder), jobs=jobs, workers=workers)
-        book(f"Postgres, {workers} worker{'s' * (workers > 1)}", [(audit, audit, 0, 0)])
-        spread = " ".join(str(share) for share in sorted(shares.values()))
-        rows.append((str(workers), f"{seconds:.1f}", f"{jobs / seconds:.0f}", spread))
-    return Table(
-        f"{jobs:,} jobs on Postgres, with vendor, database and workers on this machine",
-        ("workers", "seconds", "jobs a second", "jobs of each"),
-        tuple(rows),
-    )
-
-
-def _budget(postgres: Postgres, seconds: float) -> Verdict:
-    with tempfile.TemporaryDirectory(prefix="durable-") as folder:
-        url = postgres.store("budget")
-        found = budget_run(url, Path(folder), per_minute=360, seconds=seconds)
-    return Verdict(
-        f"requests in the fullest {seconds / 2:.0f} s, two workers, 360 a minute",
-        f"<= {found.allowed}",
-        str(found.most),
-        found.most <= found.allowed,
-    )

@@ -6,9 +6,10 @@
     python -m benchmarks.durable_processes bare <options as JSON>
 
 The vendor prints its URL, and answers each line on its standard input with all that it knows, as
-one line of JSON. It ends when its standard input closes. A worker ends when no job is open; on
-SIGTERM it drains. The other two print what they took, as JSON: seconds and seconds of CPU for so
-many jobs, or for so many workflows of DBOS with as many empty steps.
+one line of JSON. A worker ends when no job is open; on SIGTERM it drains. Both end when their
+standard input closes, as it does when their parent dies. The other two print what they took, as
+JSON: seconds and seconds of CPU for so many jobs, or for so many workflows of DBOS with as many
+empty steps.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from dbos import DBOS, SetWorkflowID
@@ -36,12 +36,16 @@ from smspartner_async.durable import JobState, Store
 from smspartner_async.sandbox import Sandbox
 from smspartner_async.sandbox._replies import contact_file
 
+if TYPE_CHECKING:
+    from smspartner_async import ContactFile
+
 KEY: Final = "durability-proof-key"
 AT_ONCE: Final = 32
+_QUICK: Final = {"first_interval": 0.1, "max_interval": 0.5}
 STEPS: Final = 5  # as a rental has: price, claim, rent, wait, download
 
 
-def jobs_of(count: int, folder: Path) -> list[RentalJob]:
+def jobs_of(count: int, folder: Path, *, first: int = 1) -> list[RentalJob]:
     """Make jobs, whose interest is their number: so the vendor can tell whose rental is whose."""
     return [
         RentalJob(
@@ -52,7 +56,7 @@ def jobs_of(count: int, folder: Path) -> list[RentalJob]:
             volumes={"06200": 20},
             path=folder / f"{number}.csv",
         )
-        for number in range(1, count + 1)
+        for number in range(first, first + count)
     ]
 
 
@@ -105,10 +109,15 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def _vendor(options: dict[str, Any]) -> None:
+async def _standard_input() -> asyncio.StreamReader:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def _vendor(options: dict[str, Any]) -> None:
+    reader = await _standard_input()
     async with Vendor(**options) as vendor:
         _say(vendor.base_url)
         while await reader.readline():
@@ -117,12 +126,13 @@ async def _vendor(options: dict[str, Any]) -> None:
 
 async def _worker(options: dict[str, Any]) -> None:
     stopped = asyncio.Event()
+    orders = await _standard_input()  # none come; it closes with the parent
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with (
         SMSPartnerClient(
             KEY,
             base_url=options["vendor"],
-            polling=PollingPolicy(first_interval=0.1, max_interval=0.5),
+            polling=PollingPolicy(**options.get("polling", _QUICK)),
             retry=RetryPolicy(attempts=2, first_delay=0.05),
         ) as client,
         Store(options["store"]) as store,
@@ -136,28 +146,44 @@ async def _worker(options: dict[str, Any]) -> None:
             async for _ in store.watch(interval=0.3):
                 pass
 
-        tasks = {asyncio.create_task(watch()), asyncio.create_task(stopped.wait())}
-        _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ends = (watch(), stopped.wait(), orders.read())
+        tasks = {asyncio.create_task(end) for end in ends}
+        done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in others:
             task.cancel()
+        for task in done:
+            await task  # a database that is away is an error: the worker is started again
+
+
+class _TimedClient(SMSPartnerClient):
+    """Looks at the clocks after each file."""
+
+    looks: list[tuple[float, float]]
+
+    async def download(self, *args: Any, **options: Any) -> ContactFile:
+        file = await super().download(*args, **options)
+        self.looks.append(_clocks())
+        return file
 
 
 async def _timed(options: dict[str, Any]) -> None:
-    jobs = jobs_of(options["jobs"], Path(options["folder"]))
+    """Take jobs through a store. The first `warm` of them are not in the figures."""
+    jobs = jobs_of(options["jobs"], Path(options["folder"]), first=options["first"])
     async with (
-        SMSPartnerClient(KEY, base_url=options["vendor"]) as client,
+        _TimedClient(KEY, base_url=options["vendor"]) as client,
         Store(options["store"]) as store,
         store.worker(client, concurrency=AT_ONCE),
     ):
+        client.looks = []
+        begin, done = _clocks(), 0
         await store.submit(jobs)
-        marks, done = [_clocks()], 0
-        async for record in store.watch(interval=0.5):
+        async for record in store.watch([job.id for job in jobs], interval=0.5):
             done += record.state is JobState.DONE
-            if done and record.state is JobState.DONE and done % options["slice"] == 0:
-                marks.append(_clocks())
+        end = _clocks()
     assert done == len(jobs)  # noqa: S101 - otherwise the figures would mean nothing
-    slices = [[b - a for a, b in zip(*pair, strict=True)] for pair in pairwise(marks)]
-    _say(json.dumps(slices))
+    if warm := options["warm"]:
+        begin, end = client.looks[warm - 1], client.looks[-1]
+    _say(json.dumps([b - a for a, b in zip(begin, end, strict=True)]))
 
 
 def _clocks() -> tuple[float, float]:
@@ -194,7 +220,7 @@ async def _bare(options: dict[str, Any]) -> None:
 
     before = _clocks()
     await asyncio.gather(*map(one, range(options["jobs"])))
-    _say(json.dumps([[b - a for a, b in zip(before, _clocks(), strict=True)]]))
+    _say(json.dumps([b - a for a, b in zip(before, _clocks(), strict=True)]))
     await asyncio.to_thread(DBOS.destroy)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 

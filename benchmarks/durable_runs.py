@@ -6,7 +6,6 @@ Used by `python -m benchmarks durability`, and by the tests in short.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import pwd
@@ -26,21 +25,23 @@ from attrs import define, field, frozen
 
 from smspartner_async.durable import JobState, Store
 
+from .durable_audit import Audit, audit
 from .durable_processes import AT_ONCE, KEY, jobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from smspartner_async.batch import RentalJob
     from smspartner_async.durable import JobRecord
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-_PATIENCE: Final = 300.0  # seconds for anything that a run waits for
+PATIENCE: Final = 300.0  # seconds for anything that a run waits for
 
 
-def _started(
+def started(
     program: str, options: dict[str, Any], log: Path, root: Path = ROOT
 ) -> subprocess.Popen[str]:
+    """Start one of `durable_processes`; what it has to complain of goes to `log`."""
     with log.open("a") as errors:
         return subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "benchmarks.durable_processes", program, json.dumps(options)],
@@ -64,7 +65,7 @@ class VendorProcess:
     @contextmanager
     def running(cls, log: Path, *, delay: float = 0.0, speed: float = 20.0) -> Iterator[Self]:
         """Run one."""
-        with _started("vendor", {"delay": delay, "speed": speed}, log) as process:
+        with started("vendor", {"delay": delay, "speed": speed}, log) as process:
             try:
                 assert process.stdout is not None  # noqa: S101 - a pipe was asked for
                 yield cls(process, process.stdout.readline().strip())
@@ -93,7 +94,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start it, without waiting until it works."""
-        self.process = _started("worker", self.options, self.log, self.root)
+        self.process = started("worker", self.options, self.log, self.root)
 
     def at_work(self) -> None:
         """Wait until it works, or has ended."""
@@ -184,70 +185,6 @@ class Postgres:
         )
 
 
-@frozen
-class Audit:
-    """What the vendor's books and the store's say of a run, and whether they agree."""
-
-    jobs: int
-    charges: int
-    twice: int
-    """Jobs that were charged more than once."""
-    orphans: int
-    """Charges whose token no job has, and whose job is not listed with its journal."""
-    broken: int
-    """Files of finished jobs that are not whole."""
-    unfinished: int
-    """Jobs that are neither done nor listed."""
-    attention: int
-    lost_files: int
-    """Jobs killed in the middle of a download that the vendor serves only once."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether all that must hold does."""
-        return not (self.twice or self.orphans or self.broken or self.unfinished)
-
-
-def audit(records: Iterable[JobRecord], report: dict[str, Any]) -> Audit:
-    """Compare the books."""
-    known = {int(record.id.removeprefix("job-")): record for record in records}
-    states = Counter(record.state for record in known.values())
-    charged = Counter(rental["job"] for rental in report["rentals"])
-    digests = {rental["token"]: rental["sha256"] for rental in report["rentals"]}
-    served_before = [
-        record
-        for record in known.values()
-        if record.state is JobState.FAILED and "downloaded before" in (record.error or "")
-    ]
-    settled = states[JobState.DONE] + states[JobState.NEEDS_ATTENTION] + len(served_before)
-    return Audit(
-        jobs=len(known),
-        charges=len(report["rentals"]),
-        twice=sum(times > 1 for times in charged.values()),
-        orphans=sum(not _accounted(known[r["job"]], r["token"]) for r in report["rentals"]),
-        broken=sum(
-            record.state is JobState.DONE and not _whole(record, digests)
-            for record in known.values()
-        ),
-        unfinished=len(known) - settled,
-        attention=states[JobState.NEEDS_ATTENTION],
-        lost_files=len(served_before),
-    )
-
-
-def _accounted(record: JobRecord, token: str) -> bool:
-    if record.state is JobState.NEEDS_ATTENTION:
-        return Path(record.attention["journal"]).exists()
-    return record.token == token
-
-
-def _whole(record: JobRecord, digests: dict[str, str]) -> bool:
-    if record.file is None or record.token is None:
-        return False
-    digest = hashlib.sha256(record.job.path.read_bytes()).hexdigest()
-    return digest == record.file.sha256 == digests.get(record.token)
-
-
 @define
 class Run:
     """One store, one vendor, some workers, and what is done to them."""
@@ -271,6 +208,7 @@ class Run:
         seed: int = 0,
         delay: float = 0.05,
         speed: float = 20.0,
+        polling: Mapping[str, float] | None = None,
         **options: Any,
     ) -> Iterator[Self]:
         """Prepare a run; whatever it has started is ended afterwards."""
@@ -285,7 +223,8 @@ class Run:
                         # Each as on a machine of its own, save one that is alone.
                         "journal": str(folder / f"journal-{number}"),
                         "worker": options,
-                    },
+                    }
+                    | ({} if polling is None else {"polling": dict(polling)}),
                     log,
                 )
                 for number in range(workers)
@@ -310,13 +249,17 @@ class Run:
         worker.signal(signal.SIGCONT)
 
     def finish(self) -> None:
-        """Let the workers end by themselves; start again those that cannot."""
-        deadline = time.monotonic() + _PATIENCE
-        while any(worker.process.poll() is None for worker in self.workers):
+        """Let the workers end by themselves; start again those that fail, as a service is."""
+        deadline = time.monotonic() + PATIENCE
+        while at_work := [worker for worker in self.workers if worker.process.poll() != 0]:
+            for worker in at_work:
+                if worker.process.poll() is not None:
+                    worker.end()
+                    worker.start()
             if time.monotonic() > deadline:
                 log = (self.folder / "errors.log").read_text()[-4000:]
                 raise TimeoutError(f"The workers do not come to an end.\n{log}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def audit(self) -> Audit:
         """Compare the books of store and vendor."""
@@ -417,8 +360,9 @@ class BudgetRun:
     """What came at the vendor's while workers polled under one budget."""
 
     requests: int
+    window: float
     most: int
-    """Requests in the fullest window of so many seconds as the run took, less a half."""
+    """Requests in the fullest window of so many seconds."""
     allowed: int
 
 
@@ -436,26 +380,4 @@ def budget_run(url: str, folder: Path, *, per_minute: float, seconds: float) -> 
     window = seconds / 2
     most = max(sum(begin <= t < begin + window for t in times) for begin in times)
     # A permit is used up to half a second late.
-    return BudgetRun(len(times), most, int((window + 0.5) * per_minute / 60) + 1)
-
-
-@frozen
-class Cost:
-    """What so many jobs took."""
-
-    jobs: int
-    seconds: float
-    cpu: float
-
-
-def cost_of(program: str, url: str, folder: Path, *, jobs: int, slices: int = 1) -> list[Cost]:
-    """Time the whole path (`timed`), or workflows of empty steps (`bare`), in a process alone."""
-    log = folder / "errors.log"
-    with VendorProcess.running(log, speed=10**6) as vendor:
-        options = {"vendor": vendor.url, "store": url, "folder": str(folder)}
-        options |= {"jobs": jobs, "slice": jobs // slices}
-        with _started(program, options, log) as process:
-            told = process.communicate(timeout=max(jobs, _PATIENCE))[0].strip().rpartition("\n")[2]
-    if not told:
-        raise RuntimeError(log.read_text("utf-8"))
-    return [Cost(jobs // slices, *clocks) for clocks in json.loads(told)]
+    return BudgetRun(len(times), window, most, int((window + 0.5) * per_minute / 60) + 1)

@@ -30,6 +30,7 @@ PACKAGES: Final = (
     "dbos",
 )
 _QUICK: Final = "**A quick run, to see that it runs: too short for its figures to count.**"
+_PART: Final = "**Only a part: without"
 _BEGIN: Final = "<!-- begin: written by python -m benchmarks -->"
 _END: Final = "<!-- end: written by python -m benchmarks -->"
 
@@ -142,17 +143,26 @@ def summary(sections: Sequence[Section]) -> Table:
     )
 
 
-def markdown(sections: Sequence[Section], *, quick: bool) -> str:
-    """Write the whole report."""
-    versions = ", ".join(f"{name} {version_of(name)}" for name in PACKAGES)
+def markdown(
+    sections: Sequence[Section],
+    *,
+    quick: bool,
+    missing: Sequence[str] = (),
+    command: str = "python -m benchmarks",
+    packages: Sequence[str] = PACKAGES,
+) -> str:
+    """Write the whole report; or as much of it as there is, with the names of what is missing."""
+    versions = ", ".join(f"{name} {version_of(name)}" for name in packages)
     parts = [
         "# Benchmarks",
         (
             f"{datetime.now(UTC):%Y-%m-%d}, smspartner_async {version_of('smspartner_async')}. "
             f"{machine()}. {versions}."
         ),
-        "Made by `python -m benchmarks`; all peers were run in the same run.",
+        f"Made by `{command}`; all peers were run in the same run.",
     ]
+    if missing:
+        parts.append(f"{_PART} {', '.join(missing)}.**")
     if quick:
         parts.append(_QUICK)
     parts.append(summary(sections).markdown())
@@ -171,7 +181,7 @@ def for_readme(results: Path) -> str:
         _, facts, *others = text.strip().split("\n\n")
         where = f"{results.parent.name}/{results.name}"
         parts.append(f"{facts} [The whole report]({where}/{report.name}).")
-        parts += [part for part in others if part == _QUICK]
+        parts += [part for part in others if part == _QUICK or part.startswith(_PART)]
         parts += [part for part in others if part.startswith("| ")][:1]
         plots = re.findall(r"^!\[(.*)\]\((.*)\)$", text, re.MULTILINE)
         parts += [f"![{shows}]({where}/{name})" for shows, name in plots]

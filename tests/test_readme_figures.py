@@ -75,6 +75,14 @@ def test_a_quick_run_is_told_as_such(tmp_path: Path) -> None:
     assert "too short" not in for_readme(tmp_path)
 
 
+def test_a_part_is_told_as_such(tmp_path: Path) -> None:
+    """A run of which something is missing does not stand in README as if it were whole."""
+    (tmp_path / "durability.md").write_text(
+        markdown([SECTION], quick=False, missing=("speed", "budget")), "utf-8"
+    )
+    assert "**Only a part: without speed, budget.**" in for_readme(tmp_path)
+
+
 def test_a_readme_without_the_block_is_an_error(tmp_path: Path) -> None:
     """A run does not lose its figures without a word."""
     with pytest.raises(ValueError, match="no block"):
