@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 CI = (ROOT / ".ci" / "run").read_text("utf-8")
-BENCHMARKS = {"python -m benchmarks": "imports", "python -m benchmarks durability": "durability"}
+BENCHMARKS = {"python -m benchmarks": "imports", "python -m benchmarks durability": "sqlite"}
 COMPLETION = "smspartner --install-completion"
 DRAWINGS = {"The operations", "How it is built"}
 
@@ -89,7 +89,7 @@ def test_every_command_in_a_sentence_is_run() -> None:
 @posix_only
 @pytest.mark.parametrize(("command", "first"), BENCHMARKS.items())
 def test_the_benchmarks_begin(command: str, first: str, tmp_path: Path) -> None:
-    """Each command of the benchmarks begins with what it is for; its end takes too long here."""
+    """Each command of the benchmarks begins with its first part; its end takes too long here."""
     for module, extra in (("matplotlib", "bench"), ("dbos", "durable")):
         if find_spec(module) is None:
             pytest.skip(f"the extra {extra!r} is not installed; .ci/run runs it")

@@ -180,13 +180,14 @@ def test_requests_are_counted(shell: Shell, tmp_path: Path) -> None:
     """The summary tells as many requests as the vendor received."""
     write_jobs(tmp_path, *range(1, 6))
     result = run(shell, "--yes", "--json")
-    assert json.loads(result.stdout) == {
+    end = json.loads(result.stdout)
+    assert Decimal(end.pop("paid")) == Decimal(9)  # the vendor spells it in two ways
+    assert end == {
         "jobs": 5,
         "done": 5,
         "without_file": 0,
         "in_doubt": 0,
         "not_rented": 0,
-        "paid": "9.000",
         "requests": shell.sandbox.requests.total(),
         "results": "out/results.jsonl".replace("/", "\\" if "\\" in str(tmp_path) else "/"),
     }

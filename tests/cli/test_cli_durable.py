@@ -253,7 +253,8 @@ def test_submitted_jobs_are_done_by_a_worker_until_sigterm(shell: Shell, tmp_pat
     assert NUMBER not in err
     assert KEY not in err
     stand = shell.json("batch", "status", "--store", "sqlite:///jobs.db")
-    assert stand["states"] == {"done": {"jobs": 3, "paid": "5.400"}}
+    assert (stand["jobs"], [*stand["states"]]) == (3, ["done"])
+    assert Decimal(stand["paid"]) == Decimal("5.40")  # the vendor spells it in two ways
 
 
 @posix_only
