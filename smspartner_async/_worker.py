@@ -103,8 +103,6 @@ class Workplace(Desk):
             self._launch()
         else:
             await self._resume(self.id)
-        for row in await self.ledger(Ledger.inherit, self.id, self.id, 0) or ():
-            await self._start(row)
         self._feeder = asyncio.create_task(self._feed())
         self._beater = asyncio.create_task(self._beat())
 
@@ -178,14 +176,25 @@ class Workplace(Desk):
             self._freed.set()
 
     async def _feed(self) -> None:
+        all_started = False  # of the jobs that this worker has taken
         while True:
             self._freed.clear()
-            rows = await self.ledger(Ledger.feed, self.id, self.concurrency)
-            await asyncio.gather(*map(self._start, rows))
+            try:
+                await self._take(and_mine=not all_started)
+                all_started = True
+            except Exception:  # noqa: BLE001 - the next look may go well
+                _log.exception("a look for jobs failed; it is taken again")
+                all_started = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE):
                     await self._freed.wait()
                     await asyncio.sleep(_GATHERING)
+
+    async def _take(self, *, and_mine: bool) -> None:
+        rows = await self.ledger(Ledger.feed, self.id, self.concurrency)
+        if and_mine:  # those just taken are among them
+            rows = await self.ledger(Ledger.inherit, self.id, self.id, 0) or []
+        await asyncio.gather(*map(self._start, rows))
 
     async def _start(self, row: sa.Row[Any]) -> None:
         """Start the workflow of a job; where there is one already, nothing happens."""
