@@ -146,7 +146,7 @@ def speed(options: Options) -> Section:
 
 def waiting(options: Options) -> Section:
     """Let thousands of jobs wait in one worker."""
-    counts = (20, 60) if options.quick else (1000, 2000, 4000)
+    counts = (20, 60) if options.quick else (1000, 3000)
     with tempfile.TemporaryDirectory(prefix="durable-") as folder:
         found = waiting_run(Path(folder), counts, seconds=5 if options.quick else 20)
     few, most = found[0], found[-1]
