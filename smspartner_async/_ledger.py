@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from attrs import define, field
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from ._records import JobState, StoreError
 
@@ -164,7 +164,7 @@ class Ledger:
                 done = work(self, connection, *args, **kwargs)
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
-                with suppress(DBAPIError):
+                with suppress(SQLAlchemyError):  # not only DBAPIError, where it has broken off
                     connection.exec_driver_sql("ROLLBACK")
                 raise
             return done

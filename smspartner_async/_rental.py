@@ -223,12 +223,15 @@ async def _end_of(
                 return JobState(failure.state), failure.facts
         except Exception as error:  # noqa: BLE001 - it is in the log and in the job's record
             # A defect, or a full disk. It may have come after the vendor's answer.
-            _log.exception("job %r needs attention", job["id"])
-            what = f"Something unexpected happened ({type(error).__name__}); see the worker's log."
-            return JobState.NEEDS_ATTENTION, {"error": what}
+            return JobState.NEEDS_ATTENTION, {"error": _unexpected(job, error)}
         with desk.interruptible():
             await DBOS.sleep_async(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _unexpected(job: Job, error: Exception) -> str:
+    _log.error("job %r needs attention", job["id"], exc_info=error)
+    return f"Something unexpected happened ({type(error).__name__}); see the worker's log."
 
 
 def _step(
@@ -305,7 +308,11 @@ async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh
     try:
         if paid is None:
             paid = await _pay(desk, job, total, nonce) if fresh else _lost(job, claimed)
-    except RentOutcomeUnknownError as error:
+        await desk.note(job, state=JobState.WAITING, **paid)
+    except Exception as error:
+        unknown = isinstance(error, RentOutcomeUnknownError)
+        if paid is None and isinstance(error, SMSPartnerError | OSError) and not unknown:
+            raise  # nothing was charged
         balance, balance_at = await desk.balance(at_most=0)
         attention = {
             **claimed,
@@ -314,9 +321,8 @@ async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh
             "balance_now_at": balance_at,
             "journal_lines": desk.journal.lines(nonce),
         }
-        what = str(error)
+        what = str(error) if unknown else _unexpected(job, error)
         raise StepFailedError(JobState.NEEDS_ATTENTION, error=what, attention=attention) from error
-    await desk.note(job, state=JobState.WAITING, **paid)
     return paid
 
 

@@ -20,6 +20,7 @@ from ._records import JobState
 from ._rental import VERSION, Desk, Job, opened, rental, workflow_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -191,10 +192,11 @@ class Workplace(Desk):
                     await asyncio.sleep(_GATHERING)
 
     async def _take(self, *, and_mine: bool) -> None:
+        rows: Sequence[sa.Row[Any]] | None
         rows = await self.ledger(Ledger.feed, self.id, self.concurrency)
         if and_mine:  # those just taken are among them
-            rows = await self.ledger(Ledger.inherit, self.id, self.id, 0) or []
-        await asyncio.gather(*map(self._start, rows))
+            rows = await self.ledger(Ledger.inherit, self.id, self.id, 0)
+        await asyncio.gather(*map(self._start, rows or ()))
 
     async def _start(self, row: sa.Row[Any]) -> None:
         """Start the workflow of a job; where there is one already, nothing happens."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fault_server import FaultServer
 from faults import close_before_head, vendor_error
 
 from smspartner_async._ledger import Ledger
-from smspartner_async.durable import JobRecord, JobState, Store
+from smspartner_async.durable import JobRecord, JobState, Store, StoreError
 
 from .batches import jobs_of
 from .scripted import FILE, Vendor, client_of
@@ -146,6 +147,31 @@ async def test_a_token_that_turns_up_in_the_journal_is_gone_on_with(
             record = await store.record("job-1")
     assert record.token == "tok-late"
     assert vendor.wire == {}
+
+
+async def test_a_record_that_fails_after_the_payment_costs_neither_money_nor_token(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no one foresaw parks the job with its journal, and the token there is gone on with."""
+    write, failures = Ledger.note, [ZeroDivisionError(), StoreError("The database is broken.")]
+
+    def note(self: Ledger, connection: Any, notes: Any) -> list[bool]:
+        if failures and any(note["new_token"] for note in notes):
+            raise failures.pop()
+        return write(self, connection, notes)
+
+    monkeypatch.setattr(Ledger, "note", note)
+    await store.submit(jobs_of(1, tmp_path))
+    vendor, parked = Vendor(), list[JobRecord]()
+    async with at_work(store, vendor), asyncio.timeout(30):  # so as not to hang where it is broken
+        while (record := await store.record("job-1")).state is not JobState.DONE:
+            if record.state is JobState.NEEDS_ATTENTION:
+                parked.append(record)
+            assert record.state is not JobState.FAILED
+    assert not failures
+    assert vendor.wire == {1: 1}
+    assert record.token == "tok-1"
+    assert [line.get("token") for line in parked[0].attention["journal_lines"]] == [None, "tok-1"]
 
 
 async def test_a_token_that_a_frozen_worker_brings_late_is_gone_on_with(

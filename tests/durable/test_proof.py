@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,18 +14,6 @@ from benchmarks.durable_runs import (
     scaling_run,
     sqlite_run,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    try:
-        with Postgres.running() as server:
-            yield server
-    except PostgresMissingError as missing:
-        pytest.skip(f"{missing}; these runs need it")
 
 
 @pytest.mark.parametrize("seed", range(4))

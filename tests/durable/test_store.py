@@ -8,9 +8,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from attrs import evolve
 
 from smspartner_async import ConfigurationError, SMSPartnerClient
+from smspartner_async._ledger import Ledger
 from smspartner_async.durable import JobConflictError, JobState, Store, StoreError
 
 from .batches import jobs_of
@@ -18,6 +20,7 @@ from .batches import jobs_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchmarks.durable_runs import Postgres
     from smspartner_async.sandbox import Sandbox
 
 
@@ -101,3 +104,21 @@ async def test_a_database_that_cannot_be_had_is_an_error_of_this_package(tmp_pat
         async with Store(f"postgresql://somebody:secret@/none?host={tmp_path}"):
             pass
     assert "secret" not in str(caught.value) + repr(caught.value.__cause__)
+
+
+async def test_a_transaction_that_the_database_breaks_off_is_done_again(postgres: Postgres) -> None:
+    """A worker's ledger outlives a crash of Postgres in the middle of what it writes."""
+    url = sa.make_url(postgres.store("broken")).set(drivername="postgresql+psycopg")
+    ledger = Ledger(url, patient=True)
+    tries = 0
+
+    def work(self: Ledger, connection: sa.Connection) -> int:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            postgres.restart()
+        return int(connection.execute(sa.select(self.now)).scalar_one())
+
+    assert await ledger(work) > 0
+    assert tries == 2
+    ledger.close()
