@@ -18,9 +18,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import sqlalchemy as sa
 from attrs import define, field
-from sqlalchemy.exc import ArgumentError
+
+try:
+    import dbos  # noqa: F401 - whoever has SQLAlchemy alone is told, too
+    import sqlalchemy as sa
+    from sqlalchemy.exc import ArgumentError
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "A store needs the extra: pip install 'smspartner_async[durable]'", name=missing.name
+    ) from missing
 
 from ._checks import check_positive, checked_token
 from ._errors import ConfigurationError

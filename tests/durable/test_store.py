@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import subprocess
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -122,3 +124,18 @@ async def test_a_transaction_that_the_database_breaks_off_is_done_again(postgres
     assert await ledger(work) > 0
     assert tries == 2
     ledger.close()
+
+
+@pytest.mark.parametrize("module", ["dbos", "sqlalchemy"])
+def test_without_the_extra_it_says_what_to_install(module: str) -> None:
+    """Whoever has no DBOS, or SQLAlchemy alone, reads the name of the extra."""
+    script = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "try:\n    import smspartner_async.durable\n"
+        "except ImportError as error:\n    print(error.name, error)"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith(f"{module} ")
+    assert "pip install 'smspartner_async[durable]'" in ran.stdout
