@@ -24,10 +24,10 @@ try:
     import dbos  # noqa: F401 - whoever has SQLAlchemy alone is told, too
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "A store needs the extra: pip install 'smspartner_async[durable]'", name=missing.name
-    ) from missing
+        "A store needs the extra: pip install 'smspartner_async[durable]'", name=_missing.name
+    ) from _missing
 
 from ._checks import check_positive, checked_token
 from ._errors import ConfigurationError

@@ -21,10 +21,10 @@ from attrs import define, field
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.trace import SpanKind, StatusCode
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "Tracing needs the extra: pip install 'smspartner_async[otel]'", name=error.name
-    ) from error
+        "Tracing needs the extra: pip install 'smspartner_async[otel]'", name=_missing.name
+    ) from _missing
 from yarl import URL
 
 from ._client import SMSPartnerClient
