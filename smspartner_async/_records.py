@@ -11,11 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from ._errors import SMSPartnerError
 from ._models import ContactFile, Targeting
-from ._rental_job import RentalJob, some
+from ._rental_job import RentalJob, plain, some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,9 +118,8 @@ class Worker:
 
 def written(job: RentalJob) -> str:
     """Write a job, the same for the same content."""
-    targeting = {name: getattr(v, "value", v) for name, v in asdict(job.targeting).items()}
     limit = None if job.max_total is None else f"{job.max_total.normalize():f}"
-    content = {"targeting": targeting, "volumes": job.volumes, "max_total": limit}
+    content = {"targeting": plain(job.targeting), "volumes": job.volumes, "max_total": limit}
     return json.dumps({**content, "path": str(job.path)}, sort_keys=True)
 
 

@@ -8,9 +8,9 @@ import unicodedata
 from collections import Counter
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 from attrs.validators import instance_of
 
 from ._checks import check_price, checked_limit
@@ -52,6 +52,11 @@ def _id(id: str) -> str:  # noqa: A002 - the name of the field
         return checked_id(id)
     except ValueError as error:
         raise ValueError(f"id: {error}") from None
+
+
+def plain(targeting: Targeting) -> dict[str, Any]:
+    """Write a targeting as JSON can hold it; `Targeting(**plain)` is the same again."""
+    return {name: getattr(value, "value", value) for name, value in asdict(targeting).items()}
 
 
 def _limit(max_total: Decimal | int | None) -> Decimal | None:

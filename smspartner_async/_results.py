@@ -16,10 +16,11 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from attrs import asdict, define, evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ._errors import SMSPartnerError
 from ._partfile import fsync_folder, lock
+from ._rental_job import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,8 +113,7 @@ class Known:
 
 def wanted_by(job: RentalJob) -> dict[str, Any]:
     """Write what a job asks for, as JSON can hold it."""
-    targeting = {name: getattr(v, "value", v) for name, v in asdict(job.targeting).items()}
-    return {"targeting": targeting, "volumes": dict(job.volumes or {})}
+    return {"targeting": plain(job.targeting), "volumes": dict(job.volumes or {})}
 
 
 def order_of(job: RentalJob) -> str:

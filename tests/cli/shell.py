@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -64,6 +65,17 @@ def spawn(*command: str, env: Mapping[str, str] | None = None, **options: Any) -
         text=True,
         **options,
     )
+
+
+@contextmanager
+def running(*command: str, env: Mapping[str, str] | None = None, **options: Any) -> Iterator[Any]:
+    """Run a command as a process of its own, with its output piped; it ends with the block."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with spawn(*command, env=env, **pipes, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def finished(*command: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 import re
 import signal
-import subprocess
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,11 +15,12 @@ from faults import close_within_body, json_reply, vendor_error
 
 from smspartner_async._results import Line, Results
 
-from .shell import ESCAPE, KEY, NUMBER, Shell, on_terminal, posix_only, spawn
+from .shell import ESCAPE, KEY, NUMBER, Shell, on_terminal, posix_only, running
 from .test_cli_batch import QUICKLY, run, states_of, write_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from fault_server import Received, Reply
@@ -41,20 +40,10 @@ def begin_without_store(folder: Path) -> None:
         results.add(Line.NOT_RENTED, "earlier")
 
 
-@contextmanager
-def running(url: str) -> Iterator[Any]:
+def batch(url: str) -> AbstractContextManager[Any]:
     """Run the batch as a process of its own, which does not outlive the block."""
-    process = spawn(
-        *("-m", "smspartner_async.cli", *RUN),
-        env={"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    environment = {"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": url}
+    return running("-m", "smspartner_async.cli", *RUN, env=environment)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -113,7 +102,7 @@ def test_rents_in_flight_are_seen_through(
     """Stopped while a rent is answered, even twice, its token is on the screen and written down."""
     write_jobs(tmp_path, 1)
     server = vendor(Vendor({1: after(0.5, rented(1))}, state=1))
-    with running(server.base_url) as process:
+    with batch(server.base_url) as process:
         until(lambda: server.count("rent") == 1)
         process.send_signal(sign)
         time.sleep(0.1)
@@ -133,7 +122,7 @@ def test_what_was_not_sent_is_not_in_doubt(
     write_jobs(tmp_path, 1, 2, 3)
     slow = Vendor({n: after(0.3, vendor_error(90, "", 429)) for n in (1, 2, 3)})
     server = vendor(slow)
-    with running(server.base_url) as process:
+    with batch(server.base_url) as process:
         until(lambda: server.count("rent") >= 3)
         time.sleep(0.45)  # refused, and waiting to be sent again
         process.send_signal(signal.SIGINT)
@@ -148,7 +137,7 @@ def test_an_outcome_that_is_lost_is_told_with_how_to_settle_it(
     """A rent whose answer is lost ends with 1, and with what to type when it is known."""
     write_jobs(tmp_path, 1)
     server = vendor(Vendor({1: close_within_body(b'{"success": true, "token": "tok-1"}')}))
-    with running(server.base_url) as process:
+    with batch(server.base_url) as process:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "1 perhaps paid for" in out
@@ -163,7 +152,7 @@ def test_killed_while_it_rented_a_job_is_in_doubt(
     """After kill -9 before the answer came, the job is not rented again; the others are."""
     write_jobs(tmp_path, 1)
     server = vendor(Vendor({1: after(30, rented(1))}))
-    with running(server.base_url) as process:
+    with batch(server.base_url) as process:
         until(lambda: server.count("rent") == 1)
         process.kill()
     write_jobs(tmp_path, 1, 2)
@@ -189,7 +178,7 @@ def test_killed_again_and_again_nothing_is_paid_twice(
     write_jobs(tmp_path, *numbers)
     out = tmp_path / "out"
     for _ in range(5):
-        with running(shell.sandbox.base_url) as process:
+        with batch(shell.sandbox.base_url) as process:
             end = count_lines(out) + chance.randint(1, 6)
             until(lambda end=end, p=process: p.poll() is not None or count_lines(out) >= end)  # type: ignore[misc]
             time.sleep(chance.random() * 0.01)

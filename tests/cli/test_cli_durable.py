@@ -7,9 +7,8 @@ import json
 import random
 import signal
 import sqlite3
-import subprocess
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,13 @@ import pytest
 from smspartner_async import _cli_batch, _cli_store
 from smspartner_async._results import Line, Results
 
-from .shell import KEY, NUMBER, Shell, on_terminal, posix_only, spawn
+from .shell import KEY, NUMBER, Shell, on_terminal, posix_only, running
 from .test_cli_batch import QUICKLY, states_of, write_jobs
 from .test_cli_batch_stops import count_lines, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from typer.testing import Result
@@ -45,24 +45,14 @@ def shell(make_shell: Callable[..., Shell]) -> Shell:
     return make_shell(speed=1e6)
 
 
-@contextmanager
-def running(shell: Shell, *words: str) -> Iterator[Any]:
+def smspartner(shell: Shell, *words: str) -> AbstractContextManager[Any]:
     """Run the command as a process of its own, which does not outlive the block."""
-    process = spawn(
-        *("-m", "smspartner_async.cli", *words),
-        env={name: value for name, value in shell.environment.items() if value},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    environment = {name: value for name, value in shell.environment.items() if value}
+    return running("-m", "smspartner_async.cli", *words, env=environment)
 
 
 def finished(shell: Shell, *words: str) -> tuple[int, str, str]:
-    with running(shell, *words) as process:
+    with smspartner(shell, *words) as process:
         out, err = process.communicate(timeout=60)
     shell.outputs += [out, err]
     return process.returncode, out, err
@@ -105,7 +95,7 @@ def test_killed_again_and_again_and_gone_on_with(shell: Shell, tmp_path: Path) -
     write_jobs(tmp_path, *numbers)
     out = tmp_path / "out"
     for _ in range(3):
-        with running(shell, *RUN) as process:
+        with smspartner(shell, *RUN) as process:
             rents, lines = len(shell.sandbox.rentals), count_lines(out)
             more = chance.randint(1, 4)
             until(
@@ -241,7 +231,7 @@ def test_submitted_jobs_are_done_by_a_worker_until_sigterm(shell: Shell, tmp_pat
     """`worker` does what `batch submit` submitted, and ends with 0 on SIGTERM."""
     write_jobs(tmp_path, 1, 2, 3)
     assert "3 submitted" in submit(shell, "--yes").stdout
-    with running(shell, "worker", "--store", "sqlite:///jobs.db", *QUICKLY) as process:
+    with smspartner(shell, "worker", "--store", "sqlite:///jobs.db", *QUICKLY) as process:
         until(lambda: all((tmp_path / f"job{n}.csv").exists() for n in (1, 2, 3)))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
@@ -264,7 +254,7 @@ def test_a_worker_that_is_told_to_end_drains(shell: Shell, tmp_path: Path) -> No
     shell.sandbox.hold_next_rental()
     submit(shell, "--yes")
     command = ("worker", "--store", "sqlite:///jobs.db", "--concurrency", "1", *QUICKLY)
-    with running(shell, *command) as process:
+    with smspartner(shell, *command) as process:
         until(lambda: len(shell.sandbox.rentals) == 1)
         shell.sandbox.delay_next_reply("rent", seconds=2)
         until(lambda: len(shell.sandbox.rentals) == 2)  # charged, and not yet answered
@@ -284,7 +274,7 @@ def test_a_worker_that_is_told_to_end_drains(shell: Shell, tmp_path: Path) -> No
     assert set(asyncio.run(tokens())) == {held, drained, None}
     assert not shell.json("batch", "status", "--store", "sqlite:///jobs.db")["needs_attention"]
     shell.sandbox.make_ready(held)
-    with running(shell, *command) as process:
+    with smspartner(shell, *command) as process:
         until(lambda: all((tmp_path / f"job{n}.csv").exists() for n in (1, 2, 3)))
     assert paid_for(shell) == [1, 2, 3]
 

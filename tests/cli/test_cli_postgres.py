@@ -10,7 +10,6 @@ import json
 import re
 import shlex
 import signal
-import subprocess
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, field
 
-from .shell import NUMBER, posix_only, spawn
+from .shell import NUMBER, posix_only, running
 from .test_cli_batch import QUICKLY, write_jobs
 from .test_cli_batch_stops import until
 
@@ -60,22 +59,14 @@ class Machine:
     @contextmanager
     def running(self, *words: str) -> Iterator[Any]:
         self.home.mkdir(exist_ok=True)
-        process = spawn(
-            *("-m", "smspartner_async.cli", *words, "--store", self.url),
-            env={
-                "HOME": str(self.home),
-                "SMSPARTNER_API_KEY": self.vendor.key,
-                "SMSPARTNER_BASE_URL": self.vendor.url,
-            },
-            cwd=self.out,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        with process:
-            try:
-                yield process
-            finally:
-                process.kill()
+        command = ("-m", "smspartner_async.cli", *words, "--store", self.url)
+        environment = {
+            "HOME": str(self.home),
+            "SMSPARTNER_API_KEY": self.vendor.key,
+            "SMSPARTNER_BASE_URL": self.vendor.url,
+        }
+        with running(*command, env=environment, cwd=self.out) as process:
+            yield process
 
     def does(self, *words: str) -> str:
         """Run a command to its end, which is a good one; what it wrote as its result."""
