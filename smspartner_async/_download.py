@@ -81,8 +81,9 @@ class Download:
                 try:
                     await disk(part.open)
                     return await self._fetch(part, disk, head)
-                finally:
+                except BaseException:
                     await _to_its_end(disk(part.keep))
+                    raise
             except asyncio.CancelledError as error:
                 if part.size:
                     error.add_note(f"What arrived of the file is kept in {part.path}.")
@@ -122,26 +123,24 @@ class Download:
             if part.size:
                 failure = _interrupted(part, str(failure), expected)
         if reply is not None:  # even if closing the connection failed or took too long
-            return await self._settle(part, disk, reply, expected)
+            return await disk(self._settle, part, reply, expected)
         assert failure is not None  # noqa: S101 - told to the type checker
         raise failure  # not inside the handlers: aiohttp's error would hang on as context
 
-    async def _settle(
-        self, part: PartFile, disk: _Worker, reply: Reply, expected: int | None
-    ) -> ContactFile:
-        """Tell a file from an error, by what is already on disk."""
+    def _settle(self, part: PartFile, reply: Reply, expected: int | None) -> ContactFile:
+        """Tell a file from an error, by what is already on disk. Called in the worker's thread."""
         try:
-            refusal = self.refusal(reply._replace(body=await disk(part.beginning, _BEGINNING)))
+            refusal = self.refusal(reply._replace(body=part.beginning(_BEGINNING)))
             if isinstance(refusal, ResponseError):
                 if part.size:
                     refusal.add_note(f"What came is kept in {part.path}.")
                 raise refusal
             if refusal is not None:
-                await disk(part.discard)
+                part.discard()
                 raise refusal
             chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
             verified = chunked or part.size == expected
-            await disk(partial(part.finish, verified=verified))
+            part.finish(verified=verified)
         except DiskError as error:
             raise _interrupted(part, f"{error}.", expected) from error
         return ContactFile(path=self.path, size=part.size, sha256=part.sha256, verified=verified)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import sys
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 if sys.platform == "win32":
     import msvcrt
@@ -31,6 +33,7 @@ _OPEN_FLAGS: Final = (
 )
 _OWNER_ONLY: Final = 0o600
 _CHUNK: Final = 2**16
+_GAP: Final = 16  # names in a row that are free: more than downloads of one file leave between two
 
 
 class DiskError(Exception):
@@ -188,15 +191,22 @@ class PartFile:
         return False
 
     def _needless(self) -> list[Path]:
-        """What earlier downloads left behind and is the beginning of this file."""
-        numbered = re.compile(re.escape(self.path.name) + r"\.[1-9][0-9]*")
-        with suppress(OSError):  # a folder that cannot be listed
-            return [
-                older
-                for older in self.path.parent.iterdir()
-                if numbered.fullmatch(older.name) and self._begins_with(older)
-            ]
-        return []
+        """What earlier downloads left behind and is the beginning of this file.
+
+        Their names are tried one by one: to list a folder of ten thousand files takes longer than
+        to write one.
+        """
+        needless, free = [], 0
+        for name in self._asides():
+            if not os.path.lexists(name):
+                free += 1
+                if free == _GAP:
+                    break
+                continue
+            free = 0
+            if self._begins_with(older := Path(name)):
+                needless.append(older)
+        return needless
 
     def _begins_with(self, older: Path) -> bool:
         with suppress(OSError):  # one that cannot be read is left alone
@@ -232,11 +242,11 @@ class PartFile:
             os.close(self._fd)
             self._fd = -1
 
-    def _numbered(self, number: int) -> Path:
-        return self.path.with_name(f"{self.path.name}.{number}")
+    def _asides(self) -> Iterator[str]:
+        return (f"{self.path}.{number}" for number in count(1))
 
     def _free_name(self) -> Path:
-        return next(name for n in count(1) if not os.path.lexists(name := self._numbered(n)))
+        return Path(next(name for name in self._asides() if not os.path.lexists(name)))
 
     @staticmethod
     def _is_at(fd: int, path: Path) -> bool:
