@@ -10,12 +10,11 @@ import asyncio
 import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from attrs import define, field
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from ._records import JobState, StoreError
 
@@ -28,7 +27,6 @@ _P = ParamSpec("_P")
 _log = logging.getLogger(__package__)
 
 SECOND: Final = 1_000_000
-_LOCK: Final = 7_662_378  # any number: it stands for this package in Postgres
 _CHUNK: Final = 500
 _TABLES: Final = sa.MetaData()
 
@@ -74,6 +72,11 @@ _NOTE: Final = (
         },
     )
 )
+# Alone among all writers. The number is any: it stands for this package in Postgres.
+_ALONE: Final = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(7662378)",
+}
 _CLOCKS: Final[Mapping[str, sa.ColumnElement[int]]] = {
     "sqlite": sa.literal_column("CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"),
     "postgresql": sa.literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1e6 AS BIGINT)"),
@@ -90,14 +93,14 @@ class Ledger:
     _thread: ThreadPoolExecutor = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        more: dict[str, Any] = {"connect_args": {"timeout": 30}} if self.is_file else {}
+        # SQLite's transactions begin below, and not where Python would begin one.
+        options = {"timeout": 30, "isolation_level": None} if self.is_file else {}
         self._engine = sa.create_engine(
             self.url,
-            isolation_level="AUTOCOMMIT",  # transactions begin and end below, in plain sight
             pool_size=1,
             pool_pre_ping=not self.is_file,
             hide_parameters=True,
-            **more,
+            connect_args=options,
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="smspartner-store")
 
@@ -122,7 +125,13 @@ class Ledger:
         Raises:
             StoreError: the database cannot be reached, or does not do it.
         """
-        return await self._done(lambda: self._transaction(work, *args, **kwargs), self.patient)
+
+        def transaction() -> _T:
+            with self._engine.begin() as connection:
+                connection.exec_driver_sql(_ALONE[self.url.get_backend_name()])
+                return work(self, connection, *args, **kwargs)
+
+        return await self._done(transaction, self.patient)
 
     async def rows(
         self, *where: sa.ColumnElement[bool], patient: bool = False
@@ -149,25 +158,6 @@ class Ledger:
                     raise StoreError(f"{self.url!r} cannot be used: {error.orig}") from error
                 _log.warning("the store is away, and is asked again: %s", error.orig)
             await asyncio.sleep(1)
-
-    def _transaction(
-        self,
-        work: Callable[Concatenate[Ledger, sa.Connection, _P], _T],
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> _T:
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.is_file else "BEGIN")
-            try:
-                if not self.is_file:
-                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-                done = work(self, connection, *args, **kwargs)
-                connection.exec_driver_sql("COMMIT")
-            except BaseException:
-                with suppress(SQLAlchemyError):  # not only DBAPIError, where it has broken off
-                    connection.exec_driver_sql("ROLLBACK")
-                raise
-            return done
 
     def close(self) -> None:
         """Let go of the database, when what is under way has ended."""
@@ -204,20 +194,22 @@ class Ledger:
         return len(new), []
 
     def feed(self, connection: sa.Connection, me: str, concurrency: int) -> list[sa.Row[Any]]:
-        """Take queued jobs for one worker: its fair share of those that may be renting at once."""
+        """Take queued jobs for one worker: its fair share of those that may be renting at once.
+
+        Gives all that it has taken, and not yet paid.
+        """
         renting = sa.select(JOBS.c.worker).where(JOBS.c.state == JobState.RENTING.value)
         holders = connection.execute(renting).scalars().all()
         workers = connection.execute(sa.select(sa.func.count()).select_from(_WORKERS)).scalar_one()
         share = -(-concurrency // max(workers, 1))
         room = min(share - holders.count(me), concurrency - len(holders))
-        if room <= 0:
-            return []
         queued = sa.select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED.value)
-        taken = sa.update(JOBS).where(
-            JOBS.c.number.in_(queued.order_by(JOBS.c.number).limit(room).scalar_subquery())
-        )
+        queued = queued.order_by(JOBS.c.number).limit(max(room, 0))
+        taken = sa.update(JOBS).where(JOBS.c.number.in_(queued.scalar_subquery()))
         taken = taken.values(state=JobState.RENTING.value, worker=me, changed=self.now)
-        return list(connection.execute(taken.returning(*JOBS.c)))
+        connection.execute(taken)
+        mine = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == me)
+        return list(connection.execute(mine))
 
     def note(self, connection: sa.Connection, notes: Iterable[Mapping[str, Any]]) -> list[bool]:
         """Write down how far jobs are; tell of each whether it was there, in this run.
@@ -257,17 +249,16 @@ class Ledger:
         """Say that a worker has ended, so that others take over at once."""
         connection.execute(sa.update(_WORKERS).where(_WORKERS.c.id == me).values(seen=0))
 
-    def inherit(
-        self, connection: sa.Connection, me: str, dead: str, seen: int
-    ) -> list[sa.Row[Any]] | None:
-        """Take the jobs that a dead worker had taken and not yet paid; `None`: another one has."""
+    def inherit(self, connection: sa.Connection, me: str, dead: str, seen: int) -> bool:
+        """Take the jobs that a dead worker had taken and not yet paid, unless another one has."""
         mine = sa.update(_WORKERS).where(_WORKERS.c.id == dead, _WORKERS.c.seen == seen)
-        if dead != me and connection.execute(mine.values(seen=self.now)).rowcount == 0:
-            return None
+        if connection.execute(mine.values(seen=self.now)).rowcount == 0:
+            return False
         renting = sa.update(JOBS).where(
             JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == dead
         )
-        return list(connection.execute(renting.values(worker=me).returning(*JOBS.c)))
+        connection.execute(renting.values(worker=me))
+        return True
 
     def bury(self, connection: sa.Connection, dead: str) -> None:
         """Forget a dead worker, whose jobs are all taken over."""

@@ -12,22 +12,17 @@ import hashlib
 import logging
 import os
 import secrets
-from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
 
-from attrs import asdict, define, field
+from attrs import asdict
 from dbos import DBOS
 
+from ._desk import Desk, Job, at_desk, now, pauses, workflow_id
 from ._errors import (
     AlreadyDownloadedError,
-    ConfigurationError,
-    DownloadInterruptedError,
-    FileNotReadyError,
     RentOutcomeUnknownError,
-    ResponseError,
     SMSPartnerError,
     TransportError,
 )
@@ -36,11 +31,9 @@ from ._records import JobState, read
 from ._retry import is_passing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
-    from ._client import SMSPartnerClient
-    from ._journal import Journal
     from ._models import Rental
 
 _T = TypeVar("_T")
@@ -48,19 +41,6 @@ _P = ParamSpec("_P")
 _log = logging.getLogger(__package__)
 
 VERSION: Final = "smspartner-1"
-_FIRST_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 60.0
-_BALANCE_FOR: Final = 60.0  # seconds for which a known balance will do
-
-
-class Job(TypedDict):
-    """A job as its workflow gets it."""
-
-    id: str
-    run: int
-    content: str
-    token: str | None
-    price: str | None
 
 
 class Claim(TypedDict):
@@ -91,106 +71,6 @@ class StepFailedError(SMSPartnerError):
         self.facts = facts
 
 
-@define(eq=False, kw_only=True)
-class Desk(ABC):
-    """What the steps in this process work with. A worker is one."""
-
-    client: SMSPartnerClient
-    journal: Journal = field(init=False)
-    draining: bool = field(default=False, init=False)
-    executions: dict[asyncio.Task[Any], str] = field(factory=dict, init=False)
-    idle: set[asyncio.Task[Any]] = field(factory=set, init=False)
-    _balance: tuple[str, str, float] | None = field(default=None, init=False)
-    _asking: asyncio.Lock = field(factory=asyncio.Lock, init=False)
-
-    @abstractmethod
-    async def note(
-        self,
-        job: Job,
-        *,
-        state: JobState,
-        token: str | None = None,
-        price: str | None = None,
-        facts: dict[str, Any] | None = None,
-    ) -> None:
-        """Write down how far a job is; it is in the database at the return."""
-
-    @abstractmethod
-    async def token_of(self, job: Job, nonce: str) -> str | None:
-        """Find the token that another execution has paid for with this claim."""
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Mark what may be broken off at any time, because another worker can do it again."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - told to the type checker
-        if self.draining:
-            raise asyncio.CancelledError
-        self.idle.add(task)
-        try:
-            yield
-        finally:
-            self.idle.discard(task)
-
-    async def patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Try what costs nothing until it succeeds, or fails with what does not pass."""
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await attempt()
-            except (SMSPartnerError, BlockingIOError) as error:
-                if not _passes(error):
-                    raise
-                _log.info("%s It is tried again in %.0f s.", error, pause)
-            with self.interruptible():
-                await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    async def balance(self, *, at_most: float = _BALANCE_FOR) -> tuple[str | None, str | None]:
-        """Tell the account's balance and when it was, or nothing where it cannot be had."""
-        loop = asyncio.get_running_loop()
-        async with self._asking:
-            if self._balance is None or loop.time() - self._balance[2] >= at_most:
-                try:
-                    balance = (await self.client.credits()).balance
-                except SMSPartnerError:
-                    return None, None
-                self._balance = str(balance), _now(), loop.time()
-            return self._balance[:2]
-
-
-_desk: Desk | None = None
-
-
-@contextmanager
-def opened(desk: Desk) -> Iterator[None]:
-    """Let the steps in this process work there; without one they wait for the next.
-
-    Raises:
-        ConfigurationError: there is one already.
-    """
-    global _desk  # noqa: PLW0603 - DBOS calls functions, and is one in a process
-    if _desk is not None:
-        raise ConfigurationError("A worker runs in this process already; one is enough.")
-    _desk = desk
-    try:
-        yield
-    finally:
-        _desk = None
-
-
-async def _at_desk() -> Desk:
-    # An application's DBOS may recover jobs before there is a worker.
-    while _desk is None:  # noqa: ASYNC110 - an event would belong to one loop
-        await asyncio.sleep(0.1)
-    return _desk
-
-
-def workflow_id(job: Job) -> str:
-    """Tell the id of the workflow of one run of a job."""
-    return f"smspartner:{job['id']}:{job['run']}"
-
-
 def accounted_for(
     business: Callable[[Job], Awaitable[dict[str, Any]]],
 ) -> Callable[[Job], Coroutine[Any, Any, None]]:
@@ -198,7 +78,7 @@ def accounted_for(
 
     @wraps(business)
     async def run(job: Job) -> None:
-        desk = await _at_desk()
+        desk = await at_desk()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - told to the type checker
         desk.executions[task] = workflow_id(job)
@@ -214,7 +94,7 @@ def accounted_for(
 async def _end_of(
     desk: Desk, job: Job, business: Callable[[Job], Awaitable[dict[str, Any]]]
 ) -> tuple[JobState, dict[str, Any]]:
-    pause = _FIRST_PAUSE
+    ahead = pauses()
     while True:
         try:
             return JobState.DONE, {"file": await business(job)}
@@ -225,8 +105,7 @@ async def _end_of(
             # A defect, or a full disk. It may have come after the vendor's answer.
             return JobState.NEEDS_ATTENTION, {"error": _unexpected(job, error)}
         with desk.interruptible():
-            await DBOS.sleep_async(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            await DBOS.sleep_async(next(ahead))
 
 
 def _unexpected(job: Job, error: Exception) -> str:
@@ -248,7 +127,7 @@ def _step(
         @wraps(work)
         async def step(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             try:
-                return await work(await _at_desk(), *args, **kwargs)
+                return await work(await at_desk(), *args, **kwargs)
             except StepFailedError:
                 raise
             except (SMSPartnerError, OSError) as error:
@@ -293,7 +172,7 @@ async def claim(desk: Desk, job: Job, nonce: str) -> Claim:
         "nonce": nonce,
         "worker": desk.journal.worker_id,
         "journal": str(desk.journal.path),
-        "claimed_at": _now(),
+        "claimed_at": now(),
         "balance_before": balance,
         "balance_before_at": balance_at,
     }
@@ -396,15 +275,5 @@ def _measured(path: Path) -> ContactFile:
         return ContactFile(path=path, size=file.tell(), sha256=digest, verified=False)
 
 
-def _passes(error: Exception) -> bool:
-    """Whether what was paid for may still be had a little later."""
-    kinds = (ResponseError, FileNotReadyError, DownloadInterruptedError, BlockingIOError)
-    return is_passing(error) or isinstance(error, kinds)
-
-
 def _text(money: object) -> str | None:
     return None if money is None else str(money)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

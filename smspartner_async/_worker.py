@@ -6,21 +6,22 @@ import asyncio
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 from dbos import DBOS, SetWorkflowID
 
 from ._budget import Budget, shared
+from ._desk import Desk, Job, opened, workflow_id
 from ._errors import AccessDeniedError, AuthenticationError, ConfigurationError, SMSPartnerError
 from ._journal import Journal
 from ._ledger import JOBS, SECOND, Ledger
 from ._records import JobState
-from ._rental import VERSION, Desk, Job, opened, rental, workflow_id
+from ._rental import VERSION, rental
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -47,10 +48,7 @@ class Workplace(Desk):
     max_requests_per_minute: float | None
     take_over_after: float
     dbos: DBOS | None
-    _cleanup: ExitStack = field(factory=ExitStack, init=False)
-    _launched: bool = field(default=False, init=False)
-    _feeder: asyncio.Task[None] | None = field(default=None, init=False)
-    _beater: asyncio.Task[None] | None = field(default=None, init=False)
+    _at_the_end: AsyncExitStack = field(init=False)
     _freed: asyncio.Event = field(factory=asyncio.Event, init=False)
     _notes: list[tuple[dict[str, Any], asyncio.Future[bool]]] = field(factory=list, init=False)
     _writer: asyncio.Task[None] | None = field(default=None, init=False)
@@ -70,44 +68,40 @@ class Workplace(Desk):
                     "Configure DBOS with an executor_id of its own for each process. 'local', its "
                     "default, is the same for all, and two processes would do one job."
                 )
-        self.journal = await asyncio.to_thread(Journal.open, self.folder, self.worker_id)
-        try:
-            await self._begin()
-        except BaseException:
-            await self._end()
-            raise
+        async with AsyncExitStack() as stack:  # read from below: how it ends
+            stack.callback(self.ledger.close)
+            self.journal = await asyncio.to_thread(Journal.open, self.folder, self.worker_id)
+            stack.callback(self.journal.close)
+            if self.max_requests_per_minute is not None:
+                stack.enter_context(shared(self.client, Budget(self._reserve)))
+            await self._see_the_key()
+            stack.push_async_callback(self.ledger, Ledger.leave, self.id)
+            stack.enter_context(opened(self))
+            await self.ledger(Ledger.beat, self.id, self.take_over_after)
+            if self.dbos is None:
+                await stack.enter_async_context(self._own_dbos())
+            else:
+                await self._resume(self.id)
+            stack.push_async_callback(_cancelled, asyncio.create_task(self._beat()))
+            stack.push_async_callback(self._drain)
+            stack.push_async_callback(_cancelled, asyncio.create_task(self._feed()))
+            self._at_the_end = stack.pop_all()
         return self.journal
 
     async def __aexit__(self, *_: object) -> None:
         self.draining = True
-        try:
-            await _cancelled(self._feeder)
-            while self.executions:
-                for task in self.idle:
-                    task.cancel()
-                await asyncio.wait(set(self.executions), timeout=_DRAINING)
-        finally:
-            await self._end()
+        await self._at_the_end.aclose()
 
-    async def _begin(self) -> None:
-        if self.max_requests_per_minute is not None:
-            self._cleanup.enter_context(shared(self.client, Budget(self._reserve)))
+    async def _see_the_key(self) -> None:
         try:
             await self.client.credits()
         except (AuthenticationError, AccessDeniedError):
             raise  # it would fail every job that it takes
         except SMSPartnerError as error:
             _log.warning("the vendor cannot be reached now: %s", error)
-        self._cleanup.enter_context(opened(self))
-        await self.ledger(Ledger.beat, self.id, self.take_over_after)
-        if self.dbos is None:
-            self._launch()
-        else:
-            await self._resume(self.id)
-        self._feeder = asyncio.create_task(self._feed())
-        self._beater = asyncio.create_task(self._beat())
 
-    def _launch(self) -> None:
+    @asynccontextmanager
+    async def _own_dbos(self) -> AsyncGenerator[None, None]:
         logging.getLogger("dbos").addHandler(logging.NullHandler())  # it would print otherwise
         DBOS(
             config={
@@ -120,19 +114,19 @@ class Workplace(Desk):
         )
         if self.id != DBOS.executor_id:
             raise ConfigurationError("DBOS runs in this process already: pass it, as dbos=.")
-        self._launched = True
-        DBOS.launch()
-
-    async def _end(self) -> None:
-        await _cancelled(self._beater)
-        if self._launched:
+        try:
+            DBOS.launch()
+            yield
+        finally:
             await asyncio.to_thread(DBOS.destroy)
             # DBOS leaves the loop with an executor that takes no more work.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-        self._cleanup.close()
-        await self.ledger(Ledger.leave, self.id)
-        self.ledger.close()
-        self.journal.close()
+
+    async def _drain(self) -> None:
+        while self.executions:
+            for task in self.idle:
+                task.cancel()
+            await asyncio.wait(set(self.executions), timeout=_DRAINING)
 
     async def note(
         self,
@@ -177,32 +171,28 @@ class Workplace(Desk):
             self._freed.set()
 
     async def _feed(self) -> None:
-        all_started = False  # of the jobs that this worker has taken
         while True:
             self._freed.clear()
             try:
-                await self._take(and_mine=not all_started)
-                all_started = True
+                await self._start(await self.ledger(Ledger.feed, self.id, self.concurrency))
             except Exception:  # noqa: BLE001 - the next look may go well
                 _log.exception("a look for jobs failed; it is taken again")
-                all_started = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE):
                     await self._freed.wait()
                     await asyncio.sleep(_GATHERING)
 
-    async def _take(self, *, and_mine: bool) -> None:
-        rows: Sequence[sa.Row[Any]] | None
-        rows = await self.ledger(Ledger.feed, self.id, self.concurrency)
-        if and_mine:  # those just taken are among them
-            rows = await self.ledger(Ledger.inherit, self.id, self.id, 0)
-        await asyncio.gather(*map(self._start, rows or ()))
+    async def _start(self, rows: Iterable[sa.Row[Any]]) -> None:
+        """Start the workflows of jobs; where there is one already, nothing happens."""
+        here = set(self.executions.values())
 
-    async def _start(self, row: sa.Row[Any]) -> None:
-        """Start the workflow of a job; where there is one already, nothing happens."""
-        job = Job(id=row.id, run=row.run, content=row.content, token=row.token, price=row.price)
-        with SetWorkflowID(workflow_id(job)):
-            await DBOS.start_workflow_async(rental, job)
+        async def start(row: sa.Row[Any]) -> None:
+            job = Job(id=row.id, run=row.run, content=row.content, token=row.token, price=row.price)
+            if workflow_id(job) not in here:
+                with SetWorkflowID(workflow_id(job)):
+                    await DBOS.start_workflow_async(rental, job)
+
+        await asyncio.gather(*map(start, rows))
 
     async def _beat(self) -> None:
         while True:
@@ -221,14 +211,10 @@ class Workplace(Desk):
                 _log.exception("a look at the other workers failed; it is taken again")
 
     async def _take_over(self, dead: str, seen: int) -> None:
-        rows = await self.ledger(Ledger.inherit, self.id, dead, seen)
-        if rows is None:
-            return
-        _log.warning("worker %s has ended; its jobs are taken over", dead)
-        await self._resume(dead)
-        for row in rows:
-            await self._start(row)
-        await self.ledger(Ledger.bury, dead)
+        if await self.ledger(Ledger.inherit, self.id, dead, seen):
+            _log.warning("worker %s has ended; its jobs are taken over", dead)
+            await self._resume(dead)
+            await self.ledger(Ledger.bury, dead)
 
     async def _resume(self, worker: str) -> None:
         here = set(self.executions.values())
@@ -277,7 +263,6 @@ async def _pending(worker: str) -> set[str]:
     return {workflow.workflow_id for workflow in found}
 
 
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.wait((task,))
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))

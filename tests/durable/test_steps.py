@@ -11,9 +11,10 @@ from attrs import define, field
 from fault_server import FaultServer
 
 from smspartner_async import _rental
+from smspartner_async._desk import Desk, Job, opened
 from smspartner_async._journal import Journal
 from smspartner_async._records import JobState, written
-from smspartner_async._rental import Claim, Desk, Job, Paid, StepFailedError
+from smspartner_async._rental import Claim, Paid, StepFailedError
 
 from .batches import jobs_of
 from .scripted import FILE, Vendor, client_of
@@ -43,7 +44,7 @@ class PlainDesk(Desk):
 def desk_of(client: SMSPartnerClient, folder: Path) -> Iterator[PlainDesk]:
     desk = PlainDesk(client=client)
     desk.journal = Journal.open(folder, None)
-    with _rental.opened(desk):
+    with opened(desk):
         yield desk
     desk.journal.close()
 

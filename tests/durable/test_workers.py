@@ -16,7 +16,7 @@ from smspartner_async import (
     ConfigurationError,
     PollingPolicy,
     SMSPartnerClient,
-    _rental,
+    _desk,
 )
 from smspartner_async._journal import Journal
 from smspartner_async._worker import Workplace
@@ -36,7 +36,7 @@ QUICK = PollingPolicy(first_interval=0.05, max_interval=0.2)
 
 @pytest.fixture
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rental, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(_desk, "_PAUSES", (0.02, 0.04, 0.08, 0.16, 0.32))
 
 
 async def until_waiting(store: Store, count: int) -> None:
