@@ -9,7 +9,7 @@ The vendor prints its URL, and answers each line on its standard input with all 
 one line of JSON. A worker ends when no job is open; on SIGTERM it drains. Both end when their
 standard input closes, as it does when their parent dies. The other two print what they took, as
 JSON: seconds and seconds of CPU for so many jobs, or for so many workflows of DBOS with as many
-empty steps.
+empty steps. The first `warm` of them are not in the figures.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from aiohttp import web
 from dbos import DBOS, SetWorkflowID
 
 from smspartner_async import PollingPolicy, RetryPolicy, SMSPartnerClient, Targeting
+from smspartner_async._worker import _THREADS
 from smspartner_async.batch import RentalJob
 from smspartner_async.durable import JobState, Store
 from smspartner_async.sandbox import Sandbox
@@ -167,23 +168,25 @@ class _TimedClient(SMSPartnerClient):
 
 
 async def _timed(options: dict[str, Any]) -> None:
-    """Take jobs through a store. The first `warm` of them are not in the figures."""
+    """Take jobs through a store."""
     jobs = jobs_of(options["jobs"], Path(options["folder"]), first=options["first"])
     async with (
         _TimedClient(KEY, base_url=options["vendor"]) as client,
         Store(options["store"]) as store,
         store.worker(client, concurrency=AT_ONCE),
     ):
-        client.looks = []
-        begin, done = _clocks(), 0
+        client.looks = [_clocks()]
+        done = 0
         await store.submit(jobs)
-        async for record in store.watch([job.id for job in jobs], interval=0.5):
+        async for record in store.watch([job.id for job in jobs]):
             done += record.state is JobState.DONE
-        end = _clocks()
     assert done == len(jobs)  # noqa: S101 - otherwise the figures would mean nothing
-    if warm := options["warm"]:
-        begin, end = client.looks[warm - 1], client.looks[-1]
-    _say(json.dumps([b - a for a, b in zip(begin, end, strict=True)]))
+    _say_what_passed(client.looks, options["warm"])
+
+
+def _say_what_passed(looks: list[tuple[float, float]], warm: int) -> None:
+    """Tell the time from the end of the first `warm` jobs to that of the last."""
+    _say(json.dumps([b - a for a, b in zip(looks[warm], looks[-1], strict=True)]))
 
 
 def _clocks() -> tuple[float, float]:
@@ -206,8 +209,9 @@ async def _bare(options: dict[str, Any]) -> None:
     # The tables and the journal mode of a store, and the settings of its workers.
     async with Store(options["store"]):
         pass
-    config = {"name": "bare", "system_database_url": options["store"], "max_executor_threads": 32}
-    DBOS(config=config | {"application_version": "1", "executor_id": "bare"})  # type: ignore[arg-type]
+    config = {"name": "bare", "system_database_url": options["store"]}
+    config |= {"application_version": "1", "executor_id": "bare"}
+    DBOS(config=config | {"max_executor_threads": _THREADS})  # type: ignore[arg-type]
     DBOS.launch()
     slots = asyncio.Semaphore(AT_ONCE)
     job = {"id": "job-1", "run": 1, "content": "x" * 250, "token": None, "price": None}
@@ -217,10 +221,11 @@ async def _bare(options: dict[str, Any]) -> None:
             with SetWorkflowID(f"bare:{number}"):
                 handle = await DBOS.start_workflow_async(_bare_workflow, job)
             await handle.get_result()
+        looks.append(_clocks())
 
-    before = _clocks()
+    looks = [_clocks()]
     await asyncio.gather(*map(one, range(options["jobs"])))
-    _say(json.dumps([b - a for a, b in zip(before, _clocks(), strict=True)]))
+    _say_what_passed(looks, options["warm"])
     await asyncio.to_thread(DBOS.destroy)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 

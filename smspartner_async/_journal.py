@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,8 @@ class Journal:
     path: Path
     worker_id: str
     _fd: int
+    # Of its own: DBOS fills the loop's executor with errands to a database that may be away.
+    _thread: ThreadPoolExecutor = field(factory=lambda: ThreadPoolExecutor(1), init=False)
     _sync: asyncio.Future[None] | None = field(default=None, init=False)
 
     @classmethod
@@ -82,12 +85,12 @@ class Journal:
 
     async def safe(self) -> None:
         """Wait until all that was written so far is on the disk."""
-        loop = asyncio.get_running_loop()
         before, self._sync = self._sync, None  # the one under way may have begun too early
         if before is not None:
             await asyncio.wait((before,))
         if self._sync is None:  # all that waited for it share the next one
-            self._sync = loop.run_in_executor(None, os.fsync, self._fd)
+            loop = asyncio.get_running_loop()
+            self._sync = loop.run_in_executor(self._thread, os.fsync, self._fd)
         await asyncio.shield(self._sync)
 
     def lines(self, nonce: str) -> list[dict[str, Any]]:
@@ -105,6 +108,7 @@ class Journal:
 
     def close(self) -> None:
         """Let others have the file, and the worker's id with it."""
+        self._thread.shutdown()
         os.close(self._fd)
 
 

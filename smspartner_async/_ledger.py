@@ -198,18 +198,17 @@ class Ledger:
 
         Gives all that it has taken, and not yet paid.
         """
-        renting = sa.select(JOBS.c.worker).where(JOBS.c.state == JobState.RENTING.value)
-        holders = connection.execute(renting).scalars().all()
+        renting = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value)
+        all_taken = connection.execute(renting).all()
+        mine = [row for row in all_taken if row.worker == me]
         workers = connection.execute(sa.select(sa.func.count()).select_from(_WORKERS)).scalar_one()
         share = -(-concurrency // max(workers, 1))
-        room = min(share - holders.count(me), concurrency - len(holders))
+        room = max(0, min(share - len(mine), concurrency - len(all_taken)))
         queued = sa.select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED.value)
-        queued = queued.order_by(JOBS.c.number).limit(max(room, 0))
+        queued = queued.order_by(JOBS.c.number).limit(room)
         taken = sa.update(JOBS).where(JOBS.c.number.in_(queued.scalar_subquery()))
         taken = taken.values(state=JobState.RENTING.value, worker=me, changed=self.now)
-        connection.execute(taken)
-        mine = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == me)
-        return list(connection.execute(mine))
+        return [*mine, *connection.execute(taken.returning(*JOBS.c))]
 
     def note(self, connection: sa.Connection, notes: Iterable[Mapping[str, Any]]) -> list[bool]:
         """Write down how far jobs are; tell of each whether it was there, in this run.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,6 +80,24 @@ async def test_a_journal_that_was_cut_short_goes_on(tmp_path: Path) -> None:
     assert journal.token("bb") is None
     assert [journal.token(f"c{n}") for n in range(20)] == [f"tok-{n}" for n in range(20)]
     journal.close()
+
+
+async def test_a_token_is_made_safe_while_the_database_is_away(tmp_path: Path) -> None:
+    """A journal: errands to a database that does not answer keep no token from the disk."""
+    journal = Journal.open(tmp_path, None)
+    away, loop = threading.Event(), asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as only:
+        loop.set_default_executor(only)
+        errand = loop.run_in_executor(None, away.wait)
+        try:
+            journal.write(token="tok-1", nonce="n")
+            async with asyncio.timeout(5):
+                await journal.safe()
+        finally:
+            away.set()
+            await errand
+            journal.close()
+        loop.set_default_executor(ThreadPoolExecutor())
 
 
 # --- beginning and ending -------------------------------------------------------------------
