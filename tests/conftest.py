@@ -43,6 +43,17 @@ def client(smspartner_client: SMSPartnerClient) -> SMSPartnerClient:
     return smspartner_client
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Any]:
+    """A Postgres server on a unix socket; a test that needs one is skipped where there is none."""
+    runs = pytest.importorskip("benchmarks.durable_runs")
+    try:
+        with runs.Postgres.running() as server:
+            yield server
+    except runs.PostgresMissingError as missing:
+        pytest.skip(f"{missing}; these runs need it")
+
+
 @pytest.fixture
 def canned() -> Iterator[aioresponses]:
     """Answer requests with canned replies, where that is all that a test needs."""

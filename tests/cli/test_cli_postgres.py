@@ -37,15 +37,6 @@ pytestmark = posix_only
 WORKER = ("worker", *QUICKLY, "--concurrency", "4", "--take-over-after", "2")
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Any]:
-    try:
-        with runs.Postgres.running() as server:
-            yield server
-    except runs.PostgresMissingError as missing:
-        pytest.skip(f"{missing}; these runs need it")
-
-
 @define
 class Machine:
     """A computer of its own, with its own home; all have one account, one store and one folder."""

@@ -8,13 +8,12 @@ import pytest
 
 pytest.importorskip("dbos", reason="the extra 'durable' is not installed")
 
-from benchmarks.durable_runs import Postgres, PostgresMissingError
 from smspartner_async import PollingPolicy, RetryPolicy, SMSPartnerClient
 from smspartner_async.durable import Store
 from smspartner_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 QUICK = PollingPolicy(first_interval=0.05, max_interval=0.2)
@@ -41,12 +40,3 @@ async def client(sandbox: Sandbox) -> AsyncIterator[SMSPartnerClient]:
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with Store(f"sqlite:///{tmp_path}/rentals.db") as store:
         yield store
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    try:
-        with Postgres.running() as server:
-            yield server
-    except PostgresMissingError as missing:
-        pytest.skip(f"{missing}; these runs need it")
