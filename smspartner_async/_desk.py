@@ -74,6 +74,10 @@ class Desk(ABC):
         """Write down how far a job is; it is in the database at the return."""
 
     @abstractmethod
+    async def claim(self, job: Job, nonce: str, *, give_back: bool = False) -> bool:
+        """Claim a job in its record, or give the claim back; whether nobody else has one."""
+
+    @abstractmethod
     async def token_of(self, job: Job, nonce: str) -> str | None:
         """Find the token that another execution has paid for with this claim."""
 

@@ -110,6 +110,7 @@ class Journal:
         """Let others have the file, and the worker's id with it."""
         self._thread.shutdown()
         os.close(self._fd)
+        self._fd = -1  # the next file to be opened may get its number
 
 
 def _new_id() -> str:

@@ -75,7 +75,11 @@ _NOTE: Final = (
 # Alone among all writers. The number is any: it stands for this package in Postgres.
 _ALONE: Final = {
     "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": "SELECT pg_advisory_xact_lock(7662378)",
+    "postgresql": (
+        # Who loses power, or is frozen, with the lock in its hand loses that too.
+        "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), "
+        "pg_advisory_xact_lock(7662378)"
+    ),
 }
 _CLOCKS: Final[Mapping[str, sa.ColumnElement[int]]] = {
     "sqlite": sa.literal_column("CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"),
@@ -154,7 +158,8 @@ class Ledger:
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._thread, work)
             except DBAPIError as error:
-                if not (patient and isinstance(error, OperationalError | InterfaceError)):
+                away = isinstance(error, OperationalError | InterfaceError)
+                if not patient or not (away or error.connection_invalidated):
                     raise StoreError(f"{self.url!r} cannot be used: {error.orig}") from error
                 _log.warning("the store is away, and is asked again: %s", error.orig)
             await asyncio.sleep(1)
@@ -201,14 +206,26 @@ class Ledger:
         renting = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value)
         all_taken = connection.execute(renting).all()
         mine = [row for row in all_taken if row.worker == me]
-        workers = connection.execute(sa.select(sa.func.count()).select_from(_WORKERS)).scalar_one()
-        share = -(-concurrency // max(workers, 1))
+        workers = connection.execute(sa.select(_WORKERS.c.id)).scalars().all()
+        share = -(-concurrency // len(workers)) if me in workers else 0  # until it has beaten again
         room = max(0, min(share - len(mine), concurrency - len(all_taken)))
         queued = sa.select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED.value)
         queued = queued.order_by(JOBS.c.number).limit(room)
         taken = sa.update(JOBS).where(JOBS.c.number.in_(queued.scalar_subquery()))
         taken = taken.values(state=JobState.RENTING.value, worker=me, changed=self.now)
         return [*mine, *connection.execute(taken.returning(*JOBS.c))]
+
+    def claim(
+        self, connection: sa.Connection, job_id: str, run: int, before: str, after: str
+    ) -> bool:
+        """Put one claim in the place of another; whether it was that one. Done again, it is, too.
+
+        A second guard, for workers whose workflows are in different databases.
+        """
+        update = sa.update(JOBS).where(
+            JOBS.c.id == job_id, JOBS.c.run == run, JOBS.c.facts.in_((before, after))
+        )
+        return connection.execute(update.values(facts=after)).rowcount == 1
 
     def note(self, connection: sa.Connection, notes: Iterable[Mapping[str, Any]]) -> list[bool]:
         """Write down how far jobs are; tell of each whether it was there, in this run.
@@ -246,7 +263,8 @@ class Ledger:
 
     def leave(self, connection: sa.Connection, me: str) -> None:
         """Say that a worker has ended, so that others take over at once."""
-        connection.execute(sa.update(_WORKERS).where(_WORKERS.c.id == me).values(seen=0))
+        connection.execute(sa.delete(_WORKERS).where(_WORKERS.c.id == me))
+        connection.execute(sa.insert(_WORKERS).values(id=me, seen=0))
 
     def inherit(self, connection: sa.Connection, me: str, dead: str, seen: int) -> bool:
         """Take the jobs that a dead worker had taken and not yet paid, unless another one has."""
@@ -260,8 +278,9 @@ class Ledger:
         return True
 
     def bury(self, connection: sa.Connection, dead: str) -> None:
-        """Forget a dead worker, whose jobs are all taken over."""
-        connection.execute(sa.delete(_WORKERS).where(_WORKERS.c.id == dead))
+        """Forget a dead worker, whose jobs are all taken over; one that takes more is alive."""
+        more = sa.exists().where(JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == dead)
+        connection.execute(sa.delete(_WORKERS).where(_WORKERS.c.id == dead, ~more))
 
     def reserve(
         self, connection: sa.Connection, wanted: int, per_minute: float

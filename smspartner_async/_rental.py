@@ -81,6 +81,8 @@ def accounted_for(
         desk = await at_desk()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - told to the type checker
+        if desk.draining:
+            raise asyncio.CancelledError  # another worker goes on
         desk.executions[task] = workflow_id(job)
         try:
             state, facts = await _end_of(desk, job, business)
@@ -186,11 +188,13 @@ async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh
     paid: Paid | None = None if token is None else {"token": token, "price": total}
     try:
         if paid is None:
-            paid = await _pay(desk, job, total, nonce) if fresh else _lost(job, claimed)
+            may_pay = fresh and await desk.claim(job, nonce)
+            paid = await _pay(desk, job, total, nonce) if may_pay else _lost(job, claimed)
         await desk.note(job, state=JobState.WAITING, **paid)
     except Exception as error:
         unknown = isinstance(error, RentOutcomeUnknownError)
         if paid is None and isinstance(error, SMSPartnerError | OSError) and not unknown:
+            await desk.claim(job, nonce, give_back=True)
             raise  # nothing was charged
         balance, balance_at = await desk.balance(at_most=0)
         attention = {

@@ -21,7 +21,7 @@ from ._records import JobState
 from ._rental import VERSION, rental
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -54,6 +54,7 @@ class Workplace(Desk):
     _freed: asyncio.Event = field(factory=asyncio.Event, init=False)
     _notes: list[tuple[dict[str, Any], asyncio.Future[bool]]] = field(factory=list, init=False)
     _writer: asyncio.Task[None] | None = field(default=None, init=False)
+    _begun: set[tuple[str, int]] = field(factory=set, init=False)
     _silent: dict[str, int] = field(factory=dict, init=False)
     _searched: dict[str, int] = field(factory=dict, init=False)
 
@@ -77,21 +78,20 @@ class Workplace(Desk):
             if self.max_requests_per_minute is not None:
                 stack.enter_context(shared(self.client, Budget(self._reserve)))
             await self._see_the_key()
-            stack.push_async_callback(self.ledger, Ledger.leave, self.id)
             stack.enter_context(opened(self))
             await self.ledger(Ledger.beat, self.id, self.take_over_after)
+            stack.push_async_callback(self.ledger, Ledger.leave, self.id)
             if self.dbos is None:
                 await stack.enter_async_context(self._own_dbos())
-            else:
-                await self._resume(self.id)
             stack.push_async_callback(_cancelled, asyncio.create_task(self._beat()))
             stack.push_async_callback(self._drain)
+            if self.dbos is not None:
+                await self._resume(self.id)
             stack.push_async_callback(_cancelled, asyncio.create_task(self._feed()))
             self._at_the_end = stack.pop_all()
         return self.journal
 
     async def __aexit__(self, *_: object) -> None:
-        self.draining = True
         await self._at_the_end.aclose()
 
     async def _see_the_key(self) -> None:
@@ -120,15 +120,23 @@ class Workplace(Desk):
             DBOS.launch()
             yield
         finally:
-            await asyncio.to_thread(DBOS.destroy)
-            # DBOS leaves the loop with an executor that takes no more work.
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+            try:
+                await asyncio.to_thread(DBOS.destroy)
+            finally:  # DBOS leaves the loop with an executor that takes no more work
+                asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 
     async def _drain(self) -> None:
+        """End all executions; what is being paid is seen through, however often cancelled."""
+        self.draining, cancelled = True, None
         while self.executions:
             for task in self.idle:
                 task.cancel()
-            await asyncio.wait(set(self.executions), timeout=_DRAINING)
+            try:
+                await asyncio.wait(set(self.executions), timeout=_DRAINING)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def note(
         self,
@@ -151,6 +159,12 @@ class Workplace(Desk):
                 "job %r was settled otherwise meanwhile: run %s of it ended as %s, with token %s",
                 *(job["id"], job["run"], state.value, token),
             )
+
+    async def claim(self, job: Job, nonce: str, *, give_back: bool = False) -> bool:
+        """Claim a job in its row, or give the claim back; whether nobody else has one."""
+        free, claimed = "{}", json.dumps({"claim": nonce})
+        before, after = (claimed, free) if give_back else (free, claimed)
+        return await self.ledger(Ledger.claim, job["id"], job["run"], before, after)
 
     async def token_of(self, job: Job, nonce: str) -> str | None:
         """Find the token in the job's record, or in the journals of this machine."""
@@ -184,17 +198,18 @@ class Workplace(Desk):
                     await self._freed.wait()
                     await asyncio.sleep(_GATHERING)
 
-    async def _start(self, rows: Iterable[sa.Row[Any]]) -> None:
-        """Start the workflows of jobs; where there is one already, nothing happens."""
-        here = set(self.executions.values())
+    async def _start(self, rows: Sequence[sa.Row[Any]]) -> None:
+        """Start the workflows of jobs, once; where there is one already, nothing happens."""
 
         async def start(row: sa.Row[Any]) -> None:
             job = Job(id=row.id, run=row.run, content=row.content, token=row.token, price=row.price)
-            if workflow_id(job) not in here:
-                with SetWorkflowID(workflow_id(job)):
-                    await DBOS.start_workflow_async(rental, job)
+            with SetWorkflowID(workflow_id(job)):
+                await DBOS.start_workflow_async(rental, job)
+            self._begun.add((row.id, row.run))
 
-        await asyncio.gather(*map(start, rows))
+        self._begun &= {(row.id, row.run) for row in rows}
+        new = [row for row in rows if (row.id, row.run) not in self._begun]
+        await asyncio.gather(*map(start, new))
 
     async def _beat(self) -> None:
         while True:
@@ -219,15 +234,17 @@ class Workplace(Desk):
             await self.ledger(Ledger.bury, dead)
 
     async def _resume(self, worker: str) -> None:
-        ids = sorted(await _pending(worker) - set(self.executions.values()))
+        here = set(self.executions.values()) if worker == self.id else set()
+        ids = sorted(await _pending(worker) - here)
         for start in range(0, len(ids), _CHUNK):
             await DBOS.resume_workflows_async(ids[start : start + _CHUNK])
 
     async def _let_go(self) -> None:
         """End what others have taken over, while this worker was thought dead."""
-        still_mine = await _pending(self.id)
-        for task in self.idle:
-            if self.executions.get(task) not in still_mine:
+        idle = {task: self.executions.get(task) for task in self.idle}
+        still_mine = await _pending(self.id)  # what is begun meanwhile is not in it
+        for task, name in idle.items():
+            if task in self.idle and name not in still_mine:
                 task.cancel()
 
     async def _reconcile(self) -> None:

@@ -261,7 +261,9 @@ class Store:
                 on elsewhere within 1.5 times that, and a few seconds; above 0, and the same for
                 all workers.
             dbos: the application's own DBOS, where it has one: launched, on the running event
-                loop, and with an executor_id of its own. It is not ended with the worker.
+                loop, and with an executor_id of its own. It is not ended with the worker. All
+                workers of a store should have one application name and one system database: one
+                takes over from another only what it finds there.
 
         Raises:
             ConfigurationError: another living worker has this id, or DBOS runs in this process

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, field
 from fault_server import FaultServer
+from faults import vendor_error
 
 from smspartner_async import _rental
 from smspartner_async._desk import Desk, Job, opened
@@ -28,12 +29,19 @@ if TYPE_CHECKING:
 
 @define(eq=False, kw_only=True)
 class PlainDesk(Desk):
-    """A desk whose notes are a list."""
+    """A desk whose notes are a list, and whose claims are a table."""
 
     notes: list[dict[str, Any]] = field(factory=list)
+    claims: dict[str, str] = field(factory=dict)
 
     async def note(self, job: Job, **what: Any) -> None:
         self.notes.append({"id": job["id"], **what})
+
+    async def claim(self, job: Job, nonce: str, *, give_back: bool = False) -> bool:
+        its_own = self.claims.setdefault(job["id"], nonce) == nonce
+        if give_back and its_own:
+            del self.claims[job["id"]]
+        return its_own
 
     async def token_of(self, job: Job, nonce: str) -> str | None:
         del job
@@ -84,6 +92,33 @@ async def test_who_did_not_make_the_claim_does_not_pay(
     assert caught.value.state == JobState.NEEDS_ATTENTION.value
     assert caught.value.facts["attention"]["nonce"] == "another"
     assert desk.notes == []
+
+
+async def test_nobody_pays_for_a_job_that_another_worker_has_claimed(
+    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+) -> None:
+    """Not even where the workflows of the two are in different databases."""
+    job = job_of(tmp_path)
+    desk.claims["job-1"] = "another's"
+    claimed = await _rental.claim(job, "mine")
+    with pytest.raises(StepFailedError) as caught:
+        await _rental.rent(job, "1.80", claimed, fresh=True)
+    assert caught.value.state == JobState.NEEDS_ATTENTION.value
+    assert vendor.wire == {}
+    assert desk.claims == {"job-1": "another's"}
+
+
+async def test_who_was_refused_gives_its_claim_back(
+    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+) -> None:
+    """The next try, which makes a claim of its own, may rent."""
+    vendor.rents = {1: [vendor_error(11, "Crédit insuffisant")]}
+    job = job_of(tmp_path)
+    with pytest.raises(StepFailedError, match="credit"):
+        await _rental.rent(job, "1.80", await _rental.claim(job, "first"), fresh=True)
+    assert desk.claims == {}
+    paid = await _rental.rent(job, "1.80", await _rental.claim(job, "second"), fresh=True)
+    assert paid["token"] == "tok-1"
 
 
 async def test_who_did_not_make_the_claim_finds_its_token_in_the_journal(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from batches import after
@@ -21,7 +21,6 @@ from smspartner_async import (
     _desk,
 )
 from smspartner_async._journal import Journal
-from smspartner_async._worker import Workplace
 from smspartner_async.durable import JobState, Store
 
 from .batches import jobs_of
@@ -177,27 +176,6 @@ async def test_trouble_that_passes_is_ridden_out_and_paid_once(
     claims = [line["nonce"] for line in lines if "sending" in line]
     assert len(set(claims)) == 3, "each try is a claim of its own"
     assert [line["token"] for line in lines if "token" in line] == ["tok-1"]
-
-
-async def test_a_job_that_could_not_be_begun_is_begun_later(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker whose database fails while it takes jobs goes on, also with those it had taken."""
-    begin, failures = Workplace._start, [OSError("away"), OSError("away")]
-
-    async def start(self: Workplace, row: Any) -> None:
-        if failures:
-            raise failures.pop()
-        await begin(self, row)
-
-    monkeypatch.setattr(Workplace, "_start", start)
-    await store.submit(jobs_of(3, tmp_path))
-    vendor = Vendor()
-    async with at_work(store, vendor), asyncio.timeout(30):  # so as not to hang where it is broken
-        for n in (1, 2, 3):
-            assert (await end_of(store, f"job-{n}")).state is JobState.DONE
-    assert not failures
-    assert vendor.wire == {1: 1, 2: 1, 3: 1}
 
 
 # --- taking over ----------------------------------------------------------------------------

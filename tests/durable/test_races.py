@@ -1,0 +1,224 @@
+"""Workers that get into each other's way, are frozen, or are told twice to end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from batches import after
+from dbos import DBOS
+
+from smspartner_async import _ledger, _worker
+from smspartner_async._ledger import Ledger
+from smspartner_async._worker import Workplace
+from smspartner_async.durable import JobState, Store
+
+from .batches import jobs_of
+from .scripted import Vendor, rented
+from .test_attention import at_work, end_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fault_server import FaultServer
+
+    from benchmarks.durable_runs import Postgres
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The jobs whose workflows were begun."""
+    begin: Any = DBOS.start_workflow_async
+    jobs: list[str] = []
+
+    async def start(workflow: Any, job: Any) -> Any:
+        jobs.append(job["id"])
+        return await begin(workflow, job)
+
+    monkeypatch.setattr(DBOS, "start_workflow_async", start)
+    return jobs
+
+
+async def until_rent(server: FaultServer) -> None:
+    while not server.count("rent"):  # noqa: ASYNC110 - the server is no part of this
+        await asyncio.sleep(0.01)
+
+
+# --- one job, one claim ---------------------------------------------------------------------
+
+
+async def test_one_claim_stands_in_a_row_whatever_database_the_workflows_are_in(
+    store: Store, tmp_path: Path
+) -> None:
+    """A second worker cannot claim a job of the first, save when that has given it back."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with Store(f"sqlite:///{tmp_path}/rentals.db") as other:
+
+        async def claim(store: Store, before: str, after: str) -> bool:
+            return await store._ledger(Ledger.claim, "job-1", 1, before, after)
+
+        assert await claim(store, "{}", '{"claim": "a"}')
+        assert await claim(store, "{}", '{"claim": "a"}'), "the same, where a COMMIT is in doubt"
+        assert not await claim(other, "{}", '{"claim": "b"}')
+        assert not await claim(other, '{"claim": "b"}', "{}")
+        assert await claim(store, '{"claim": "a"}', "{}")
+        assert await claim(other, "{}", '{"claim": "b"}')
+        assert (await other.record("job-1")).attention == {}
+
+
+# --- beginning jobs -------------------------------------------------------------------------
+
+
+async def test_a_job_is_begun_once_however_often_it_is_looked_at(
+    store: Store, tmp_path: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look for jobs costs nothing in the database of the workflows."""
+    monkeypatch.setattr(_worker, "_IDLE", 0.02)
+    await store.submit(jobs_of(2, tmp_path))
+    vendor = Vendor({1: [after(0.4, rented(1))], 2: [after(0.4, rented(2))]})
+    async with at_work(store, vendor):
+        for n in (1, 2):
+            assert (await end_of(store, f"job-{n}")).state is JobState.DONE
+    assert sorted(begun) == ["job-1", "job-2"]
+
+
+async def test_one_job_that_cannot_be_begun_holds_up_no_other(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is begun at a later look."""
+    begin: Any = DBOS.start_workflow_async
+    failures = {"job-2": 2}
+
+    async def start(workflow: Any, job: Any) -> Any:
+        if failures.get(job["id"], 0):
+            failures[job["id"]] -= 1
+            raise OSError("away")
+        return await begin(workflow, job)
+
+    monkeypatch.setattr(DBOS, "start_workflow_async", start)
+    await store.submit(jobs_of(3, tmp_path))
+    vendor = Vendor()
+    async with at_work(store, vendor), asyncio.timeout(30):  # so as not to hang where it is broken
+        for n in (1, 3, 2):
+            assert (await end_of(store, f"job-{n}")).state is JobState.DONE
+    assert failures == {"job-2": 0}
+    assert vendor.wire == {1: 1, 2: 1, 3: 1}
+
+
+# --- workers that were thought dead ---------------------------------------------------------
+
+
+async def test_who_was_buried_takes_no_job_before_it_has_beaten_again(
+    store: Store, tmp_path: Path
+) -> None:
+    """Whatever it took then, nobody would take over from it."""
+    await store.submit(jobs_of(2, tmp_path))
+    ledger = store._ledger
+    await ledger(Ledger.beat, "me", 30.0)
+    await ledger(Ledger.bury, "me")
+    assert await ledger(Ledger.feed, "me", 10) == []
+    await ledger(Ledger.beat, "me", 30.0)
+    assert len(await ledger(Ledger.feed, "me", 10)) == 2
+
+
+async def test_who_has_taken_jobs_meanwhile_is_not_buried(store: Store, tmp_path: Path) -> None:
+    """A worker that wakes up while it is being taken over from is not forgotten with its jobs."""
+    await store.submit(jobs_of(1, tmp_path))
+    ledger = store._ledger
+    await ledger(Ledger.beat, "frozen", 30.0)
+    await ledger(Ledger.feed, "frozen", 10)
+    await ledger(Ledger.bury, "frozen")
+    known, _ = await ledger(Ledger.beat, "frozen", 30.0)
+    assert known
+
+
+async def test_who_was_buried_and_ends_leaves_its_jobs_to_others(store: Store) -> None:
+    """It says that it has ended, also where it was forgotten."""
+    ledger = store._ledger
+    await ledger(Ledger.leave, "buried")
+    _, silent = await ledger(Ledger.beat, "me", 30.0)
+    assert silent == {"buried": 0}
+
+
+async def test_what_is_begun_during_the_look_is_not_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that was thought dead ends what is others' now, and nothing that is younger."""
+    tasks = {name: asyncio.create_task(asyncio.sleep(60)) for name in ("kept", "lost", "new")}
+    here = SimpleNamespace(
+        id="me",
+        idle={tasks["kept"], tasks["lost"]},
+        executions={tasks["kept"]: "kept", tasks["lost"]: "lost"},
+    )
+
+    async def pending(worker: str) -> set[str]:
+        del worker
+        here.idle.add(tasks["new"])
+        here.executions[tasks["new"]] = "new"
+        return {"kept"}
+
+    monkeypatch.setattr(_worker, "_pending", pending)
+    await Workplace._let_go(here)  # type: ignore[arg-type]
+    assert [name for name, task in tasks.items() if task.cancelling()] == ["lost"]
+    for task in tasks.values():
+        task.cancel()
+
+
+async def test_who_is_frozen_with_the_lock_in_its_hand_loses_it(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Postgres nobody waits for long for a worker that stands still; it does its work again."""
+    url = sa.make_url(postgres.store("frozen")).set(drivername="postgresql+psycopg")
+    alone = _ledger._ALONE["postgresql"]
+    monkeypatch.setitem(_ledger._ALONE, "postgresql", alone.replace("10s", "200ms"))
+    frozen, other = Ledger(url, patient=True), Ledger(url)
+    tries = 0
+
+    def work(self: Ledger, connection: sa.Connection) -> int:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            time.sleep(1)
+        return int(connection.execute(sa.select(self.now)).scalar_one())
+
+    held = asyncio.create_task(frozen(work))
+    while not tries:  # noqa: ASYNC110 - another thread
+        await asyncio.sleep(0.01)
+    await other(Ledger.create)
+    assert tries == 1, "the lock was had while the first was asleep"
+    assert await held > 0
+    assert tries == 2
+    frozen.close()
+    other.close()
+
+
+# --- ending ---------------------------------------------------------------------------------
+
+
+async def test_a_payment_is_seen_through_however_often_its_worker_is_told_to_end(
+    store: Store, tmp_path: Path
+) -> None:
+    """A second cancellation does not cut a paid request off from its journal."""
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor({1: [after(0.6, rented(1))]}, states={"tok-1": 1})
+    sent = asyncio.Event()
+
+    async def work() -> None:
+        async with at_work(store, vendor) as server:
+            await until_rent(server)
+            sent.set()
+            await asyncio.sleep(60)
+
+    worker = asyncio.create_task(work())
+    await sent.wait()
+    for _ in range(3):
+        worker.cancel()
+        await asyncio.sleep(0.05)
+    with pytest.raises(asyncio.CancelledError):
+        await worker
+    record = await store.record("job-1")
+    assert (record.state, record.token) == (JobState.WAITING, "tok-1")
