@@ -262,7 +262,7 @@ class Store:
                 all workers.
             dbos: the application's own DBOS, where it has one: launched, on the running event
                 loop, and with an executor_id of its own. It is not ended with the worker. All
-                workers of a store should have one application name and one system database: one
+                workers of a store must have one application name and one system database: one
                 takes over from another only what it finds there.
 
         Raises:
