@@ -66,9 +66,16 @@ _NOTE: Final = (
             (JOBS.c.state.in_(_UNDER_WAY), sa.bindparam("new_state")), else_=JOBS.c.state
         ),
         worker=sa.case((JOBS.c.state.in_(_UNDER_WAY), sa.bindparam("by")), else_=JOBS.c.worker),
+        facts=sa.case(
+            (
+                JOBS.c.state.in_(_UNDER_WAY),
+                sa.func.coalesce(sa.bindparam("new_facts"), JOBS.c.facts),
+            ),
+            else_=JOBS.c.facts,
+        ),
         **{
             name: sa.func.coalesce(sa.bindparam(f"new_{name}"), JOBS.c[name])
-            for name in ("token", "price", "facts")
+            for name in ("token", "price")
         },
     )
 )

@@ -78,9 +78,9 @@ class Workplace(Desk):
             if self.max_requests_per_minute is not None:
                 stack.enter_context(shared(self.client, Budget(self._reserve)))
             await self._see_the_key()
-            stack.enter_context(opened(self))
             await self.ledger(Ledger.beat, self.id, self.take_over_after)
             stack.push_async_callback(self.ledger, Ledger.leave, self.id)
+            stack.enter_context(opened(self))
             if self.dbos is None:
                 await stack.enter_async_context(self._own_dbos())
             stack.push_async_callback(_cancelled, asyncio.create_task(self._beat()))

@@ -70,6 +70,21 @@ async def test_one_claim_stands_in_a_row_whatever_database_the_workflows_are_in(
         assert (await other.record("job-1")).attention == {}
 
 
+async def test_who_comes_late_leaves_what_is_known_of_an_ended_job(
+    store: Store, tmp_path: Path
+) -> None:
+    """An execution that was overtaken takes neither the file nor the facts out of the record."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with at_work(store, Vendor()):
+        done = await end_of(store, "job-1")
+    late = {"job": "job-1", "in_run": 1, "by": "frozen", "new_state": "needs_attention"}
+    late |= {"new_token": None, "new_price": None, "new_facts": '{"error": "lost"}'}
+    assert await store._ledger(Ledger.note, [late]) == [True]
+    after_that = await store.record("job-1")
+    assert (after_that.state, after_that.file) == (JobState.DONE, done.file)
+    assert after_that.error is None
+
+
 # --- beginning jobs -------------------------------------------------------------------------
 
 
