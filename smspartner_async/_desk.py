@@ -9,7 +9,6 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
@@ -22,6 +21,7 @@ from ._errors import (
     ResponseError,
     SMSPartnerError,
 )
+from ._journal import now
 from ._retry import is_passing
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def opened(desk: Desk) -> Iterator[None]:
 
 
 async def at_desk() -> Desk:
-    # An application's DBOS may recover jobs before there is a worker.
+    """Wait for a desk: an application's DBOS may recover jobs before there is a worker."""
     while _desk is None:  # noqa: ASYNC110 - an event would belong to one loop
         await asyncio.sleep(0.1)
     return _desk
@@ -156,11 +156,6 @@ def workflow_id(job: Job) -> str:
 def pauses() -> Iterator[float]:
     """Give the seconds between tries that do not end before they succeed."""
     return chain(_PAUSES, repeat(_LONGEST_PAUSE))
-
-
-def now() -> str:
-    """Write the time down."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _passes(error: Exception) -> bool:

@@ -78,7 +78,7 @@ class Journal:
         Raises:
             OSError: the disk did not take it.
         """
-        line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **line}
+        line = {"at": now(), **line}
         data = json.dumps(line).encode() + b"\n"
         if os.write(self._fd, data) < len(data):
             raise OSError(f"{self.path} is cut short: the disk is full.")
@@ -111,6 +111,11 @@ class Journal:
         self._thread.shutdown()
         os.close(self._fd)
         self._fd = -1  # the next file to be opened may get its number
+
+
+def now() -> str:
+    """Write the time down."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _new_id() -> str:

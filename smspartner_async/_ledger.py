@@ -58,25 +58,25 @@ _BUDGET: Final = sa.Table(
     sa.Column("free_at", sa.BigInteger, nullable=False),
 )
 _UNDER_WAY: Final = (JobState.RENTING.value, JobState.WAITING.value)
+
+
+def _while_under_way(name: str, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.case((JOBS.c.state.in_(_UNDER_WAY), value), else_=JOBS.c[name])
+
+
+def _if_told(name: str) -> sa.ColumnElement[Any]:
+    return sa.func.coalesce(sa.bindparam(f"new_{name}"), JOBS.c[name])
+
+
 _NOTE: Final = (
     sa.update(JOBS)
     .where(JOBS.c.id == sa.bindparam("job"), JOBS.c.run == sa.bindparam("in_run"))
     .values(
-        state=sa.case(
-            (JOBS.c.state.in_(_UNDER_WAY), sa.bindparam("new_state")), else_=JOBS.c.state
-        ),
-        worker=sa.case((JOBS.c.state.in_(_UNDER_WAY), sa.bindparam("by")), else_=JOBS.c.worker),
-        facts=sa.case(
-            (
-                JOBS.c.state.in_(_UNDER_WAY),
-                sa.func.coalesce(sa.bindparam("new_facts"), JOBS.c.facts),
-            ),
-            else_=JOBS.c.facts,
-        ),
-        **{
-            name: sa.func.coalesce(sa.bindparam(f"new_{name}"), JOBS.c[name])
-            for name in ("token", "price")
-        },
+        state=_while_under_way("state", sa.bindparam("new_state")),
+        worker=_while_under_way("worker", sa.bindparam("by")),
+        facts=_while_under_way("facts", _if_told("facts")),
+        token=_if_told("token"),
+        price=_if_told("price"),
     )
 )
 # Alone among all writers. The number is any: it stands for this package in Postgres.

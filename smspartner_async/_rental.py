@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict,
 from attrs import asdict
 from dbos import DBOS
 
-from ._desk import Desk, Job, at_desk, now, pauses, workflow_id
+from ._desk import Desk, Job, at_desk, pauses, workflow_id
 from ._errors import (
     AlreadyDownloadedError,
     RentOutcomeUnknownError,
     SMSPartnerError,
     TransportError,
 )
+from ._journal import now
 from ._models import ContactFile, RentalState
 from ._records import JobState, read
 from ._retry import is_passing

@@ -241,10 +241,10 @@ class Workplace(Desk):
 
     async def _let_go(self) -> None:
         """End what others have taken over, while this worker was thought dead."""
-        idle = {task: self.executions.get(task) for task in self.idle}
+        idle = set(self.idle)
         still_mine = await _pending(self.id)  # what is begun meanwhile is not in it
-        for task, name in idle.items():
-            if task in self.idle and name not in still_mine:
+        for task in idle & self.idle:
+            if self.executions.get(task) not in still_mine:
                 task.cancel()
 
     async def _reconcile(self) -> None:
