@@ -6,13 +6,15 @@ DBOS calls functions, and is one in a process: so there is one desk, and they fi
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from abc import ABC, abstractmethod
 from contextlib import contextmanager
+from contextvars import Context
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from attrs import define, field
+from dbos import DBOS
 
 from ._errors import (
     ConfigurationError,
@@ -22,6 +24,7 @@ from ._errors import (
     SMSPartnerError,
 )
 from ._journal import now
+from ._ledger import JOBS, Ledger
 from ._retry import is_passing
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ _log = logging.getLogger(__package__)
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds
 _LONGEST_PAUSE: Final = 60.0
 _BALANCE_FOR: Final = 60.0  # seconds for which a known balance will do
+_NOBODY_HERE: Final = 10.0  # seconds after which a job goes elsewhere
+_DRAINING: Final = 0.2  # seconds between two looks at what is still under way
 
 
 class Job(TypedDict):
@@ -49,19 +54,39 @@ class Job(TypedDict):
     price: str | None
 
 
+class Claim(TypedDict):
+    """Who is about to rent. Recorded before the request is sent."""
+
+    nonce: str
+    worker: str
+    journal: str
+    claimed_at: str
+    balance_before: str | None
+    balance_before_at: str | None
+
+
 @define(eq=False, kw_only=True)
-class Desk(ABC):
-    """What the steps in this process work with. A worker is one."""
+class Desk:
+    """What the steps in this process work with.
+
+    Attributes:
+        freed: set whenever jobs have come to where they need no slot any more.
+        executions: the workflows under way, by their tasks.
+        idle: the tasks that may be broken off.
+    """
 
     client: SMSPartnerClient
-    journal: Journal = field(init=False)
+    ledger: Ledger
+    journal: Journal
     draining: bool = field(default=False, init=False)
+    freed: asyncio.Event = field(factory=asyncio.Event, init=False)
     executions: dict[asyncio.Task[Any], str] = field(factory=dict, init=False)
     idle: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    _notes: list[tuple[dict[str, Any], asyncio.Future[bool]]] = field(factory=list, init=False)
+    _writer: asyncio.Task[None] | None = field(default=None, init=False)
     _balance: tuple[str, str, float] | None = field(default=None, init=False)
     _asking: asyncio.Lock = field(factory=asyncio.Lock, init=False)
 
-    @abstractmethod
     async def note(
         self,
         job: Job,
@@ -71,15 +96,46 @@ class Desk(ABC):
         price: str | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        """Write down how far a job is; it is in the database at the return."""
+        """Write down how far a job is, in one transaction with what others write meanwhile."""
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        by = self.journal.worker_id
+        note = {"job": job["id"], "in_run": job["run"], "by": by, "new_state": state.value}
+        new = {"new_token": token, "new_price": price, "new_facts": facts and json.dumps(facts)}
+        self._notes.append((note | new, kept))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        if not await asyncio.shield(kept):
+            _log.error(
+                "job %r was settled otherwise meanwhile: run %s of it ended as %s, with token %s",
+                *(job["id"], job["run"], state.value, token),
+            )
 
-    @abstractmethod
-    async def claim(self, job: Job, nonce: str, *, give_back: bool = False) -> bool:
-        """Claim a job in its record, or give the claim back; whether nobody else has one."""
+    async def _write(self) -> None:
+        while self._notes:
+            batch, self._notes = self._notes, []
+            try:
+                kept = await self.ledger(Ledger.note, [note for note, _ in batch])
+            except Exception as error:  # noqa: BLE001 - it is raised where it belongs
+                for _, future in batch:
+                    future.set_exception(error)
+            else:
+                for (_, future), was_kept in zip(batch, kept, strict=True):
+                    future.set_result(was_kept)
+            self.freed.set()
 
-    @abstractmethod
+    async def claim(self, job: Job, before: Claim | None, after: Claim | None) -> Claim | None:
+        """Put one claim in a job's record in the place of another; the one that stands there."""
+        claims = (json.dumps(claim or {}) for claim in (before, after))
+        facts = json.loads(await self.ledger(Ledger.claim, job["id"], job["run"], *claims))
+        standing: Claim | None = facts if "nonce" in facts else None
+        return standing
+
     async def token_of(self, job: Job, nonce: str) -> str | None:
-        """Find the token that another execution has paid for with this claim."""
+        """Find the token that was paid for with a claim, in the store or in the journals here."""
+        for row in await self.ledger.rows(JOBS.c.id == job["id"], JOBS.c.run == job["run"]):
+            if row.token is not None:
+                return str(row.token)
+        return await asyncio.to_thread(self.journal.token, nonce)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -93,6 +149,19 @@ class Desk(ABC):
             yield
         finally:
             self.idle.discard(task)
+
+    async def drain(self) -> None:
+        """End all executions; what is being paid is seen through, however often cancelled."""
+        self.draining, cancelled = True, None
+        while self.executions:
+            for task in self.idle:
+                task.cancel()
+            try:
+                await asyncio.wait(set(self.executions), timeout=_DRAINING)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Try what costs nothing until it succeeds, or fails with what does not pass."""
@@ -141,11 +210,27 @@ def opened(desk: Desk) -> Iterator[None]:
         _desk = None
 
 
-async def at_desk() -> Desk:
-    """Wait for a desk: an application's DBOS may recover jobs before there is a worker."""
-    while _desk is None:  # noqa: ASYNC110 - an event would belong to one loop
-        await asyncio.sleep(0.1)
+def the_desk() -> Desk:
+    """Give the desk of this process."""
+    assert _desk is not None  # noqa: S101 - no execution goes on without one
     return _desk
+
+
+async def at_desk(job: Job) -> Desk:
+    """Wait for a desk: an application's DBOS may recover jobs before there is a worker.
+
+    If none comes, the job goes back to DBOS's queue, for a process that has one.
+    """
+    try:
+        async with asyncio.timeout(_NOBODY_HERE):
+            while _desk is None:  # noqa: ASYNC110 - an event would belong to one loop
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        # In a context of its own: otherwise DBOS would take it for a step of this workflow.
+        back = DBOS.resume_workflow_async(workflow_id(job))
+        await asyncio.create_task(back, context=Context())
+        raise asyncio.CancelledError from None
+    return the_desk()
 
 
 def workflow_id(job: Job) -> str:

@@ -205,16 +205,19 @@ class Ledger:
         connection.execute(sa.insert(JOBS).values(changed=self.now), new)
         return len(new), []
 
-    def feed(self, connection: sa.Connection, me: str, concurrency: int) -> list[sa.Row[Any]]:
+    def feed(
+        self, connection: sa.Connection, me: str, signed: int | None, concurrency: int
+    ) -> list[sa.Row[Any]]:
         """Take queued jobs for one worker: its fair share of those that may be renting at once.
 
-        Gives all that it has taken, and not yet paid.
+        Gives all that it has taken, and not yet paid. One that was taken over from since it has
+        `signed` takes nothing before it has beaten again: nobody would take over that.
         """
         renting = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value)
         all_taken = connection.execute(renting).all()
         mine = [row for row in all_taken if row.worker == me]
-        workers = connection.execute(sa.select(_WORKERS.c.id)).scalars().all()
-        share = -(-concurrency // len(workers)) if me in workers else 0  # until it has beaten again
+        workers = dict(connection.execute(sa.select(_WORKERS.c.id, _WORKERS.c.seen)).all())
+        share = -(-concurrency // len(workers)) if workers.get(me) == signed else 0
         room = max(0, min(share - len(mine), concurrency - len(all_taken)))
         queued = sa.select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED.value)
         queued = queued.order_by(JOBS.c.number).limit(room)
@@ -224,15 +227,11 @@ class Ledger:
 
     def claim(
         self, connection: sa.Connection, job_id: str, run: int, before: str, after: str
-    ) -> bool:
-        """Put one claim in the place of another; whether it was that one. Done again, it is, too.
-
-        A second guard, for workers whose workflows are in different databases.
-        """
-        update = sa.update(JOBS).where(
-            JOBS.c.id == job_id, JOBS.c.run == run, JOBS.c.facts.in_((before, after))
-        )
-        return connection.execute(update.values(facts=after)).rowcount == 1
+    ) -> str:
+        """Put one claim in the place of another, if that stands there; what stands there then."""
+        row = sa.and_(JOBS.c.id == job_id, JOBS.c.run == run)
+        connection.execute(sa.update(JOBS).where(row, JOBS.c.facts == before).values(facts=after))
+        return connection.execute(sa.select(JOBS.c.facts).where(row)).scalar() or "{}"
 
     def note(self, connection: sa.Connection, notes: Iterable[Mapping[str, Any]]) -> list[bool]:
         """Write down how far jobs are; tell of each whether it was there, in this run.
@@ -257,37 +256,47 @@ class Ledger:
         return connection.execute(update.values(changed=self.now, **all_values)).rowcount == 1
 
     def beat(
-        self, connection: sa.Connection, me: str, seconds: float
-    ) -> tuple[bool, dict[str, int]]:
-        """Show that a worker lives. Tell whether it was known, and who has not been seen."""
-        seen = sa.update(_WORKERS).where(_WORKERS.c.id == me).values(seen=self.now)
-        known = connection.execute(seen).rowcount == 1
-        if not known:
-            connection.execute(sa.insert(_WORKERS).values(id=me, seen=self.now))
+        self, connection: sa.Connection, me: str, signed: int | None, seconds: float
+    ) -> tuple[int, bool, dict[str, int]]:
+        """Show that a worker lives, which has `signed` so the last time.
+
+        Gives how it has signed now, whether others took over from it, and who is silent.
+        """
+        last = connection.execute(sa.select(_WORKERS.c.seen).where(_WORKERS.c.id == me)).scalar()
+        signed_now = self._sign(connection, me, self.now)
         silent = sa.select(_WORKERS.c.id, _WORKERS.c.seen)
         silent = silent.where(_WORKERS.c.seen < self.now - int(seconds * SECOND))
-        return known, {row.id: row.seen for row in connection.execute(silent)}
+        return signed_now, last != signed, {r.id: r.seen for r in connection.execute(silent)}
 
     def leave(self, connection: sa.Connection, me: str) -> None:
         """Say that a worker has ended, so that others take over at once."""
+        self._sign(connection, me, sa.literal(0))
+
+    def _sign(self, connection: sa.Connection, me: str, seen: sa.ColumnElement[int]) -> int:
         connection.execute(sa.delete(_WORKERS).where(_WORKERS.c.id == me))
-        connection.execute(sa.insert(_WORKERS).values(id=me, seen=0))
+        signed = sa.insert(_WORKERS).values(id=me, seen=seen).returning(_WORKERS.c.seen)
+        return int(connection.execute(signed).scalar_one())
 
-    def inherit(self, connection: sa.Connection, me: str, dead: str, seen: int) -> bool:
-        """Take the jobs that a dead worker had taken and not yet paid, unless another one has."""
-        mine = sa.update(_WORKERS).where(_WORKERS.c.id == dead, _WORKERS.c.seen == seen)
-        if connection.execute(mine.values(seen=self.now)).rowcount == 0:
-            return False
-        renting = sa.update(JOBS).where(
-            JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == dead
-        )
-        connection.execute(renting.values(worker=me))
-        return True
+    def inherit(self, connection: sa.Connection, me: str, dead: str, seen: int) -> int | None:
+        """Take the jobs that a dead worker had taken and not yet paid, unless another one has.
 
-    def bury(self, connection: sa.Connection, dead: str) -> None:
-        """Forget a dead worker, whose jobs are all taken over; one that takes more is alive."""
-        more = sa.exists().where(JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == dead)
-        connection.execute(sa.delete(_WORKERS).where(_WORKERS.c.id == dead, ~more))
+        Gives what `bury` has to be told.
+        """
+        over = sa.update(_WORKERS).where(_WORKERS.c.id == dead, _WORKERS.c.seen == seen)
+        over = over.values(seen=self.now).returning(_WORKERS.c.seen)
+        taken_at: int | None = connection.execute(over).scalar()
+        if taken_at is not None:
+            theirs = sa.and_(JOBS.c.state == JobState.RENTING.value, JOBS.c.worker == dead)
+            connection.execute(sa.update(JOBS).where(theirs).values(worker=me))
+        return taken_at
+
+    def bury(self, connection: sa.Connection, dead: str, taken_at: int) -> None:
+        """Forget a dead worker, whose jobs are all taken over; one that lives after all is told."""
+        known = _WORKERS.c.id == dead
+        unseen = sa.delete(_WORKERS).where(known, _WORKERS.c.seen == taken_at)
+        if connection.execute(unseen).rowcount == 0:  # its next beat finds what it did not write
+            told = sa.update(_WORKERS).where(known, _WORKERS.c.seen > 0)
+            connection.execute(told.values(seen=_WORKERS.c.seen - 1))
 
     def reserve(
         self, connection: sa.Connection, wanted: int, per_minute: float

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import secrets
+from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict,
 from attrs import asdict
 from dbos import DBOS
 
-from ._desk import Desk, Job, at_desk, pauses, workflow_id
+from ._desk import Claim, Desk, Job, at_desk, pauses, the_desk, workflow_id
 from ._errors import (
     AlreadyDownloadedError,
     RentOutcomeUnknownError,
@@ -42,17 +43,6 @@ _P = ParamSpec("_P")
 _log = logging.getLogger(__package__)
 
 VERSION: Final = "smspartner-1"
-
-
-class Claim(TypedDict):
-    """Who is about to rent. Recorded before the request is sent."""
-
-    nonce: str
-    worker: str
-    journal: str
-    claimed_at: str
-    balance_before: str | None
-    balance_before_at: str | None
 
 
 class Paid(TypedDict):
@@ -79,7 +69,7 @@ def accounted_for(
 
     @wraps(business)
     async def run(job: Job) -> None:
-        desk = await at_desk()
+        desk = await at_desk(job)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - told to the type checker
         if desk.draining:
@@ -130,7 +120,7 @@ def _step(
         @wraps(work)
         async def step(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             try:
-                return await work(await at_desk(), *args, **kwargs)
+                return await work(the_desk(), *args, **kwargs)
             except StepFailedError:
                 raise
             except (SMSPartnerError, OSError) as error:
@@ -184,18 +174,22 @@ async def claim(desk: Desk, job: Job, nonce: str) -> Claim:
 @_step("rent")
 async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh: bool) -> Paid:
     """Pay, if the claim is this execution's own; else find the token that its maker has left."""
-    nonce = claimed["nonce"]
-    token = job["token"] or (None if fresh else await desk.token_of(job, nonce))
-    paid: Paid | None = None if token is None else {"token": token, "price": total}
+    mine, paid = False, None
     try:
-        if paid is None:
-            may_pay = fresh and await desk.claim(job, nonce)
-            paid = await _pay(desk, job, total, nonce) if may_pay else _lost(job, claimed)
+        # Others may have another database for their workflows, or have settled the job meanwhile.
+        standing = await desk.claim(job, None, claimed)
+        mine = fresh and standing == claimed
+        claimed = standing or claimed
+        token = job["token"] or (None if mine else await desk.token_of(job, claimed["nonce"]))
+        if token is not None:
+            paid = Paid(token=token, price=total)
+        else:
+            paid = await _pay(desk, job, total, claimed["nonce"]) if mine else _lost(job, claimed)
         await desk.note(job, state=JobState.WAITING, **paid)
     except Exception as error:
         unknown = isinstance(error, RentOutcomeUnknownError)
-        if paid is None and isinstance(error, SMSPartnerError | OSError) and not unknown:
-            await desk.claim(job, nonce, give_back=True)
+        if mine and paid is None and isinstance(error, SMSPartnerError | OSError) and not unknown:
+            await desk.claim(job, claimed, None)
             raise  # nothing was charged
         balance, balance_at = await desk.balance(at_most=0)
         attention = {
@@ -203,8 +197,9 @@ async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh
             "price": total,
             "balance_now": balance,
             "balance_now_at": balance_at,
-            "journal_lines": desk.journal.lines(nonce),
         }
+        with suppress(OSError, ValueError):  # of another worker's journal
+            attention["journal_lines"] = desk.journal.lines(claimed["nonce"])
         what = str(error) if unknown else _unexpected(job, error)
         raise StepFailedError(JobState.NEEDS_ATTENTION, error=what, attention=attention) from error
     return paid

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from ._client import SMSPartnerClient
 
 _log = logging.getLogger(__package__)
 
@@ -34,15 +35,15 @@ _NAME: Final = "smspartner"  # of DBOS's application: all workers of a store are
 # job takes a quarter more CPU time.
 _THREADS: Final = 8
 _CHUNK: Final = 1000
-_DRAINING: Final = 0.2  # seconds between two looks at what is still under way
 _GATHERING: Final = 0.05  # seconds in which more slots may become free, for one transaction
 _IDLE: Final = 1.0  # seconds between two looks at an empty queue
 
 
 @define(eq=False, kw_only=True)
-class Workplace(Desk):
+class Workplace:
     """Where the jobs of a store are worked on, for as long as its `async with` block runs."""
 
+    client: SMSPartnerClient
     ledger: Ledger
     folder: Path
     worker_id: str | None
@@ -50,18 +51,17 @@ class Workplace(Desk):
     max_requests_per_minute: float | None
     take_over_after: float
     dbos: DBOS | None
+    _desk: Desk = field(init=False)
     _at_the_end: AsyncExitStack = field(init=False)
-    _freed: asyncio.Event = field(factory=asyncio.Event, init=False)
-    _notes: list[tuple[dict[str, Any], asyncio.Future[bool]]] = field(factory=list, init=False)
-    _writer: asyncio.Task[None] | None = field(default=None, init=False)
+    _signed: int | None = field(default=None, init=False)
     _begun: set[tuple[str, int]] = field(factory=set, init=False)
     _silent: dict[str, int] = field(factory=dict, init=False)
-    _searched: dict[str, int] = field(factory=dict, init=False)
+    _searched: set[str] = field(factory=set, init=False)
 
     @property
     def id(self) -> str:
         """The worker's id."""
-        return self.journal.worker_id
+        return self._desk.journal.worker_id
 
     async def __aenter__(self) -> Journal:
         if self.dbos is not None:
@@ -73,23 +73,24 @@ class Workplace(Desk):
                 )
         async with AsyncExitStack() as stack:  # read from below: how it ends
             stack.callback(self.ledger.close)
-            self.journal = await asyncio.to_thread(Journal.open, self.folder, self.worker_id)
-            stack.callback(self.journal.close)
+            journal = await asyncio.to_thread(Journal.open, self.folder, self.worker_id)
+            stack.callback(journal.close)
+            self._desk = Desk(client=self.client, ledger=self.ledger, journal=journal)
             if self.max_requests_per_minute is not None:
                 stack.enter_context(shared(self.client, Budget(self._reserve)))
             await self._see_the_key()
-            await self.ledger(Ledger.beat, self.id, self.take_over_after)
+            await self._sign()
             stack.push_async_callback(self.ledger, Ledger.leave, self.id)
-            stack.enter_context(opened(self))
+            stack.enter_context(opened(self._desk))
             if self.dbos is None:
                 await stack.enter_async_context(self._own_dbos())
             stack.push_async_callback(_cancelled, asyncio.create_task(self._beat()))
-            stack.push_async_callback(self._drain)
+            stack.push_async_callback(self._desk.drain)
             if self.dbos is not None:
                 await self._resume(self.id)
             stack.push_async_callback(_cancelled, asyncio.create_task(self._feed()))
             self._at_the_end = stack.pop_all()
-        return self.journal
+        return journal
 
     async def __aexit__(self, *_: object) -> None:
         await self._at_the_end.aclose()
@@ -125,77 +126,17 @@ class Workplace(Desk):
             finally:  # DBOS leaves the loop with an executor that takes no more work
                 asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 
-    async def _drain(self) -> None:
-        """End all executions; what is being paid is seen through, however often cancelled."""
-        self.draining, cancelled = True, None
-        while self.executions:
-            for task in self.idle:
-                task.cancel()
-            try:
-                await asyncio.wait(set(self.executions), timeout=_DRAINING)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-
-    async def note(
-        self,
-        job: Job,
-        *,
-        state: JobState,
-        token: str | None = None,
-        price: str | None = None,
-        facts: dict[str, Any] | None = None,
-    ) -> None:
-        """Write down how far a job is, in one transaction with what others write meanwhile."""
-        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        note = {"job": job["id"], "in_run": job["run"], "by": self.id, "new_state": state.value}
-        new = {"new_token": token, "new_price": price, "new_facts": facts and json.dumps(facts)}
-        self._notes.append((note | new, kept))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write())
-        if not await asyncio.shield(kept):
-            _log.error(
-                "job %r was settled otherwise meanwhile: run %s of it ended as %s, with token %s",
-                *(job["id"], job["run"], state.value, token),
-            )
-
-    async def claim(self, job: Job, nonce: str, *, give_back: bool = False) -> bool:
-        """Claim a job in its row, or give the claim back; whether nobody else has one."""
-        free, claimed = "{}", json.dumps({"claim": nonce})
-        before, after = (claimed, free) if give_back else (free, claimed)
-        return await self.ledger(Ledger.claim, job["id"], job["run"], before, after)
-
-    async def token_of(self, job: Job, nonce: str) -> str | None:
-        """Find the token in the job's record, or in the journals of this machine."""
-        for row in await self.ledger.rows(JOBS.c.id == job["id"], JOBS.c.run == job["run"]):
-            if row.token is not None:
-                return str(row.token)
-        return await asyncio.to_thread(self.journal.token, nonce)
-
-    async def _write(self) -> None:
-        while self._notes:
-            batch, self._notes = self._notes, []
-            try:
-                kept = await self.ledger(Ledger.note, [note for note, _ in batch])
-            except Exception as error:  # noqa: BLE001 - it is raised where it belongs
-                for _, future in batch:
-                    future.set_exception(error)
-            else:
-                for (_, future), was_kept in zip(batch, kept, strict=True):
-                    future.set_result(was_kept)
-            self._freed.set()
-
     async def _feed(self) -> None:
         while True:
-            self._freed.clear()
+            self._desk.freed.clear()
             try:
-                await self._start(await self.ledger(Ledger.feed, self.id, self.concurrency))
+                taken = self.ledger(Ledger.feed, self.id, self._signed, self.concurrency)
+                await self._start(await taken)
             except Exception:  # noqa: BLE001 - the next look may go well
                 _log.exception("a look for jobs failed; it is taken again")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE):
-                    await self._freed.wait()
+                    await self._desk.freed.wait()
                     await asyncio.sleep(_GATHERING)
 
     async def _start(self, rows: Sequence[sa.Row[Any]]) -> None:
@@ -215,8 +156,8 @@ class Workplace(Desk):
         while True:
             await asyncio.sleep(self.take_over_after / 4)
             try:
-                known, silent = await self.ledger(Ledger.beat, self.id, self.take_over_after)
-                if not known:
+                lost, silent = await self._sign()
+                if lost:
                     await self._let_go()
                 for worker, seen in silent.items():
                     # Seen twice as silent, for after a pause of the database all look dead.
@@ -227,24 +168,32 @@ class Workplace(Desk):
             except Exception:  # noqa: BLE001 - without beats, others take this worker for dead
                 _log.exception("a look at the other workers failed; it is taken again")
 
+    async def _sign(self) -> tuple[bool, dict[str, int]]:
+        signs = self.ledger(Ledger.beat, self.id, self._signed, self.take_over_after)
+        self._signed, lost, silent = await signs
+        return lost, silent
+
     async def _take_over(self, dead: str, seen: int) -> None:
-        if await self.ledger(Ledger.inherit, self.id, dead, seen):
+        taken_at = await self.ledger(Ledger.inherit, self.id, dead, seen)
+        if taken_at is not None:
             _log.warning("worker %s has ended; its jobs are taken over", dead)
             await self._resume(dead)
-            await self.ledger(Ledger.bury, dead)
+            await self.ledger(Ledger.bury, dead, taken_at)
 
     async def _resume(self, worker: str) -> None:
-        here = set(self.executions.values()) if worker == self.id else set()
+        here = set(self._desk.executions.values()) if worker == self.id else set()
         ids = sorted(await _pending(worker) - here)
         for start in range(0, len(ids), _CHUNK):
             await DBOS.resume_workflows_async(ids[start : start + _CHUNK])
 
     async def _let_go(self) -> None:
         """End what others have taken over, while this worker was thought dead."""
-        idle = set(self.idle)
+        _log.warning("worker %s was thought dead; it lets go of what others have taken", self.id)
+        desk = self._desk
+        idle = set(desk.idle)
         still_mine = await _pending(self.id)  # what is begun meanwhile is not in it
-        for task in idle & self.idle:
-            if self.executions.get(task) not in still_mine:
+        for task in idle & desk.idle:
+            if desk.executions.get(task) not in still_mine:
                 task.cancel()
 
     async def _reconcile(self) -> None:
@@ -252,11 +201,11 @@ class Workplace(Desk):
         for row in await self.ledger.rows(JOBS.c.state == JobState.NEEDS_ATTENTION.value):
             claim = json.loads(row.facts).get("attention", {})
             token = row.token
-            if token is None and claim.get("worker") == self.id:
-                size = self.journal.path.stat().st_size
-                if self._searched.get(claim["nonce"]) != size:
-                    self._searched[claim["nonce"]] = size
-                    token = await asyncio.to_thread(self.journal.token, claim["nonce"])
+            # Once will do: what this worker is told later, it writes into the row, too.
+            new = claim.get("worker") == self.id and claim["nonce"] not in self._searched
+            if token is None and new:
+                token = await asyncio.to_thread(self._desk.journal.token, claim["nonce"])
+                self._searched.add(claim["nonce"])
             if token is not None:
                 _log.warning("the token of job %r has turned up: %s", row.id, token)
                 known = {"token": token, "price": row.price or claim.get("price"), "facts": "{}"}

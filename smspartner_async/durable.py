@@ -73,7 +73,9 @@ def _url(given: str) -> sa.URL:
         url = None
     backend = url and url.get_backend_name()
     if url is not None and backend == "postgresql" and url.database:
-        return url.set(drivername="postgresql+psycopg")
+        # A standby that is not promoted yet is as good as away.
+        query = {"target_session_attrs": "read-write", **url.query}
+        return url.set(drivername="postgresql+psycopg", query=query)
     if url is not None and backend == "sqlite" and url.database not in (None, "", ":memory:"):
         return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
     raise ConfigurationError(

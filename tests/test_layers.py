@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,3 +115,29 @@ def test_below_the_border_nothing_does_io(name: str) -> None:
         )
     }
     assert not used & IO
+
+
+def lines_of_code(module: str) -> int:
+    """Lines with code on them: without docstrings, comments and imports."""
+    source = (PACKAGE / f"{module}.py").read_text("utf-8")
+    left_out = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    code = {
+        line
+        for token in tokens
+        if token.type not in {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
+        and token.string.strip()
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(code - left_out)
+
+
+def test_what_is_not_dboss_own_stays_small() -> None:
+    """What durable rentals need beside the engine, save the steps and the public API, is short."""
+    assert sum(map(lines_of_code, ("_worker", "_ledger", "_journal", "_budget"))) < 500

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from dbos import DBOS
 
-from smspartner_async import ConfigurationError
+from benchmarks.durable_runs import VendorProcess, WorkerProcess
+from smspartner_async import ConfigurationError, _desk
+from smspartner_async._rental import VERSION
 from smspartner_async.durable import JobState, Store
 
 from .batches import jobs_of
 from .test_attention import end_of
+from .test_workers import until_waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,6 +86,46 @@ async def test_its_jobs_go_on_with_its_next_worker(
             for number in (1, 2):
                 assert (await end_of(store, f"job-{number}")).state is JobState.DONE
     assert len(sandbox.rentals) == 2
+
+
+async def test_a_process_without_a_worker_gives_back_what_dbos_hands_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DBOS lets every process of an application take part; a worker gets the jobs all the same."""
+    monkeypatch.setattr(_desk, "_NOBODY_HERE", 1.0)
+    await store.submit(jobs_of(3, tmp_path))
+    database = f"sqlite:///{tmp_path}/rentals.db"
+    log = tmp_path / "errors.log"
+    with VendorProcess.running(log, speed=2.0) as vendor, ExitStack() as ends:
+        options = {
+            "vendor": vendor.url,
+            "store": database,
+            "journal": str(tmp_path / "journal"),
+            "worker": {"take_over_after": 1.0},
+        }
+
+        def worker() -> WorkerProcess:
+            process = WorkerProcess(options, log)
+            process.start()
+            ends.callback(process.end)
+            return process
+
+        first = worker()
+        await until_waiting(store, 3)
+        first.end()
+        like_a_worker = {"name": "smspartner", "application_version": VERSION}
+        async with (
+            application(tmp_path, **like_a_worker, system_database_url=database, executor_id="web"),
+            asyncio.timeout(60),  # so as not to hang where it is broken
+        ):
+            await DBOS.resume_workflows_async([f"smspartner:job-{n}:1" for n in (1, 2, 3)])
+            while len(await DBOS.list_workflows_async(status="PENDING", executor_id="web")) < 3:  # noqa: ASYNC110 - DBOS's own
+                await asyncio.sleep(0.01)
+            worker()
+            for n in (1, 2, 3):
+                record = await end_of(store, f"job-{n}")
+                assert (record.state, record.run) == (JobState.DONE, 1)
+        assert len(vendor.report()["rentals"]) == 3
 
 
 async def test_an_instance_with_the_name_of_all_others_is_refused(

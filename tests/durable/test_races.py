@@ -15,13 +15,14 @@ from dbos import DBOS
 from smspartner_async import _ledger, _worker
 from smspartner_async._ledger import Ledger
 from smspartner_async._worker import Workplace
-from smspartner_async.durable import JobState, Store
+from smspartner_async.durable import JobState, Store, StoreError
 
 from .batches import jobs_of
 from .scripted import Vendor, rented
 from .test_attention import at_work, end_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from fault_server import FaultServer
@@ -54,20 +55,20 @@ async def until_rent(server: FaultServer) -> None:
 async def test_one_claim_stands_in_a_row_whatever_database_the_workflows_are_in(
     store: Store, tmp_path: Path
 ) -> None:
-    """A second worker cannot claim a job of the first, save when that has given it back."""
+    """A second worker is told of the first one's claim, and has its own when that is given back."""
     await store.submit(jobs_of(1, tmp_path))
     async with Store(f"sqlite:///{tmp_path}/rentals.db") as other:
 
-        async def claim(store: Store, before: str, after: str) -> bool:
-            return await store._ledger(Ledger.claim, "job-1", 1, before, after)
+        async def claim(store: Store, before: str, after: str, run: int = 1) -> str:
+            return await store._ledger(Ledger.claim, "job-1", run, before, after)
 
-        assert await claim(store, "{}", '{"claim": "a"}')
-        assert await claim(store, "{}", '{"claim": "a"}'), "the same, where a COMMIT is in doubt"
-        assert not await claim(other, "{}", '{"claim": "b"}')
-        assert not await claim(other, '{"claim": "b"}', "{}")
-        assert await claim(store, '{"claim": "a"}', "{}")
-        assert await claim(other, "{}", '{"claim": "b"}')
-        assert (await other.record("job-1")).attention == {}
+        assert await claim(store, "{}", "a's") == "a's"
+        assert await claim(store, "{}", "a's") == "a's", "the same, where a COMMIT is in doubt"
+        assert await claim(other, "{}", "b's") == "a's"
+        assert await claim(other, "b's", "{}") == "a's"
+        assert await claim(other, "{}", "b's", run=2) == "{}", "no such run: nothing is claimed"
+        assert await claim(store, "a's", "{}") == "{}"
+        assert await claim(other, "{}", "b's") == "b's"
 
 
 async def test_who_comes_late_leaves_what_is_known_of_an_ended_job(
@@ -127,36 +128,110 @@ async def test_one_job_that_cannot_be_begun_holds_up_no_other(
 # --- workers that were thought dead ---------------------------------------------------------
 
 
-async def test_who_was_buried_takes_no_job_before_it_has_beaten_again(
-    store: Store, tmp_path: Path
+@pytest.fixture
+async def other(store: Store) -> AsyncIterator[Ledger]:
+    """The ledger of another worker of the same store."""
+    ledger = Ledger(store.url)
+    yield ledger
+    ledger.close()
+
+
+async def beat(ledger: Ledger, worker: str, signed: int | None = None) -> tuple[int, bool]:
+    now, lost, _ = await ledger(Ledger.beat, worker, signed, 30.0)
+    return now, lost
+
+
+async def taken_over(other: Ledger, worker: str, signed: int) -> int:
+    """Take over from a worker that seems to be silent."""
+    taken_at = await other(Ledger.inherit, "other", worker, signed)
+    assert taken_at is not None
+    return taken_at
+
+
+async def test_who_was_taken_over_from_takes_no_job_before_it_has_beaten_again(
+    store: Store, other: Ledger, tmp_path: Path
 ) -> None:
-    """Whatever it took then, nobody would take over from it."""
-    await store.submit(jobs_of(2, tmp_path))
-    ledger = store._ledger
-    await ledger(Ledger.beat, "me", 30.0)
-    await ledger(Ledger.bury, "me")
-    assert await ledger(Ledger.feed, "me", 10) == []
-    await ledger(Ledger.beat, "me", 30.0)
-    assert len(await ledger(Ledger.feed, "me", 10)) == 2
+    """Whatever it took then, nobody would take over from it; afterwards it is one of all again."""
+    await store.submit(jobs_of(4, tmp_path))
+    me = store._ledger
+    signed, _ = await beat(me, "me")
+    assert len(await me(Ledger.feed, "me", signed, 1)) == 1
+    taken_at = await taken_over(other, "me", signed)
+    assert await me(Ledger.feed, "me", signed, 10) == []
+    await other(Ledger.bury, "me", taken_at)
+    assert await me(Ledger.feed, "me", signed, 10) == []
+    signed, lost = await beat(me, "me", signed)
+    assert lost
+    assert len(await me(Ledger.feed, "me", signed, 10)) == 3
+    assert not (await beat(me, "me", signed))[1]
 
 
-async def test_who_has_taken_jobs_meanwhile_is_not_buried(store: Store, tmp_path: Path) -> None:
-    """A worker that wakes up while it is being taken over from is not forgotten with its jobs."""
-    await store.submit(jobs_of(1, tmp_path))
-    ledger = store._ledger
-    await ledger(Ledger.beat, "frozen", 30.0)
-    await ledger(Ledger.feed, "frozen", 10)
-    await ledger(Ledger.bury, "frozen")
-    known, _ = await ledger(Ledger.beat, "frozen", 30.0)
-    assert known
+async def test_who_shows_itself_meanwhile_is_not_buried_but_told(
+    store: Store, other: Ledger
+) -> None:
+    """A worker that wakes up while it is being taken over from lets go when all is taken, too."""
+    me = store._ledger
+    signed, _ = await beat(me, "me")
+    taken_at = await taken_over(other, "me", signed)
+    signed, lost = await beat(me, "me", signed)
+    assert lost
+    await other(Ledger.bury, "me", taken_at)
+    _, _, silent = await other(Ledger.beat, "other", None, -1.0)
+    assert "me" in silent
+    signed, lost = await beat(me, "me", signed)
+    assert lost
+    assert not (await beat(me, "me", signed))[1]
+
+
+async def test_who_beats_twice_because_a_commit_was_in_doubt_still_lets_go(
+    store: Store, other: Ledger
+) -> None:
+    """The transaction that is done again tells again that others have taken over."""
+    me = store._ledger
+    signed, _ = await beat(me, "me")
+    await taken_over(other, "me", signed)
+    await beat(me, "me", signed)  # its answer is lost
+    assert (await beat(me, "me", signed))[1]
+
+
+async def test_who_ends_while_it_is_taken_over_from_is_taken_over_from_again(
+    store: Store, other: Ledger
+) -> None:
+    """What it has begun in between is not left to nobody."""
+    me = store._ledger
+    signed, _ = await beat(me, "me")
+    taken_at = await taken_over(other, "me", signed)
+    await me(Ledger.leave, "me")
+    await other(Ledger.bury, "me", taken_at)
+    _, _, silent = await other(Ledger.beat, "other", None, 30.0)
+    assert silent == {"me": 0}
 
 
 async def test_who_was_buried_and_ends_leaves_its_jobs_to_others(store: Store) -> None:
     """It says that it has ended, also where it was forgotten."""
     ledger = store._ledger
     await ledger(Ledger.leave, "buried")
-    _, silent = await ledger(Ledger.beat, "me", 30.0)
+    _, _, silent = await ledger(Ledger.beat, "me", None, 30.0)
     assert silent == {"buried": 0}
+
+
+async def test_a_worker_that_was_taken_over_from_lets_go(
+    store: Store, other: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next beat finds that others have taken what it had."""
+    let_go = asyncio.Event()
+
+    async def hear(self: Workplace) -> None:
+        del self
+        let_go.set()
+
+    monkeypatch.setattr(Workplace, "_let_go", hear)
+    async with at_work(store, Vendor()), asyncio.timeout(30):  # so as not to hang if it is broken
+        _, _, all_others = await other(Ledger.beat, "other", None, -1.0)
+        all_others.pop("other", None)
+        ((worker, signed),) = all_others.items()
+        await taken_over(other, worker, signed)
+        await let_go.wait()
 
 
 async def test_what_is_begun_during_the_look_is_not_let_go(
@@ -164,20 +239,19 @@ async def test_what_is_begun_during_the_look_is_not_let_go(
 ) -> None:
     """A worker that was thought dead ends what is others' now, and nothing that is younger."""
     tasks = {name: asyncio.create_task(asyncio.sleep(60)) for name in ("kept", "lost", "new")}
-    here = SimpleNamespace(
-        id="me",
+    desk = SimpleNamespace(
         idle={tasks["kept"], tasks["lost"]},
         executions={tasks["kept"]: "kept", tasks["lost"]: "lost"},
     )
 
     async def pending(worker: str) -> set[str]:
         del worker
-        here.idle.add(tasks["new"])
-        here.executions[tasks["new"]] = "new"
+        desk.idle.add(tasks["new"])
+        desk.executions[tasks["new"]] = "new"
         return {"kept"}
 
     monkeypatch.setattr(_worker, "_pending", pending)
-    await Workplace._let_go(here)  # type: ignore[arg-type]
+    await Workplace._let_go(SimpleNamespace(id="me", _desk=desk))  # type: ignore[arg-type]
     assert [name for name, task in tasks.items() if task.cancelling()] == ["lost"]
     for task in tasks.values():
         task.cancel()
@@ -209,6 +283,34 @@ async def test_who_is_frozen_with_the_lock_in_its_hand_loses_it(
     assert tries == 2
     frozen.close()
     other.close()
+
+
+async def test_a_standby_that_is_not_promoted_yet_is_waited_for(postgres: Postgres) -> None:
+    """A worker outlives a failover: what cannot be written now is written when it can."""
+    url = Store(postgres.store("standby")).url
+    patient, impatient, other = Ledger(url, patient=True), Ledger(url), Ledger(url)
+    await other(Ledger.create)
+
+    def read_only(self: Ledger, connection: sa.Connection, value: str) -> None:
+        del self
+        setting = f"ALTER DATABASE standby SET default_transaction_read_only = {value}"
+        connection.exec_driver_sql(setting)
+        connection.exec_driver_sql(  # it is heard by new connections
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = 'standby' AND pid <> pg_backend_pid()"
+        )
+
+    await other(read_only, "on")
+    async with asyncio.timeout(30):  # so as not to hang where it is broken
+        written = asyncio.create_task(beat(patient, "me"))
+        await asyncio.sleep(0.5)
+        assert not written.done()
+        with pytest.raises(StoreError, match="read-only"):
+            await beat(impatient, "other")
+        await other(read_only, "off")
+        assert not (await written)[1]
+    for ledger in (patient, impatient, other):
+        ledger.close()
 
 
 # --- ending ---------------------------------------------------------------------------------

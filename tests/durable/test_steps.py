@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from attrs import define, field
 from fault_server import FaultServer
-from faults import vendor_error
+from faults import close_before_head, vendor_error
 
 from smspartner_async import _rental
-from smspartner_async._desk import Desk, Job, opened
+from smspartner_async._desk import Claim, Desk, Job, opened
 from smspartner_async._journal import Journal
+from smspartner_async._ledger import Ledger
 from smspartner_async._records import JobState, written
-from smspartner_async._rental import Claim, Paid, StepFailedError
+from smspartner_async._rental import Paid, StepFailedError
 
 from .batches import jobs_of
 from .scripted import FILE, Vendor, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from smspartner_async import SMSPartnerClient
-
-
-@define(eq=False, kw_only=True)
-class PlainDesk(Desk):
-    """A desk whose notes are a list, and whose claims are a table."""
-
-    notes: list[dict[str, Any]] = field(factory=list)
-    claims: dict[str, str] = field(factory=dict)
-
-    async def note(self, job: Job, **what: Any) -> None:
-        self.notes.append({"id": job["id"], **what})
-
-    async def claim(self, job: Job, nonce: str, *, give_back: bool = False) -> bool:
-        its_own = self.claims.setdefault(job["id"], nonce) == nonce
-        if give_back and its_own:
-            del self.claims[job["id"]]
-        return its_own
-
-    async def token_of(self, job: Job, nonce: str) -> str | None:
-        del job
-        return self.journal.token(nonce)
-
-
-@contextmanager
-def desk_of(client: SMSPartnerClient, folder: Path) -> Iterator[PlainDesk]:
-    desk = PlainDesk(client=client)
-    desk.journal = Journal.open(folder, None)
-    with opened(desk):
-        yield desk
-    desk.journal.close()
+    from smspartner_async.durable import Store
 
 
 @pytest.fixture
@@ -69,10 +38,17 @@ async def server(vendor: Vendor) -> AsyncIterator[FaultServer]:
 
 
 @pytest.fixture
-async def desk(server: FaultServer, tmp_path: Path) -> AsyncIterator[PlainDesk]:
+async def desk(server: FaultServer, store: Store, tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk with one job in its store, that it has taken."""
+    await store.submit(jobs_of(1, tmp_path))
+    ledger, journal = store._ledger, Journal.open(tmp_path / "journal", None)
+    signed, _, _ = await ledger(Ledger.beat, journal.worker_id, None, 30.0)
+    await ledger(Ledger.feed, journal.worker_id, signed, 1)
     async with client_of(server) as client:
-        with desk_of(client, tmp_path / "journal") as desk:
+        desk = Desk(client=client, ledger=ledger, journal=journal)
+        with opened(desk):
             yield desk
+    journal.close()
 
 
 def job_of(folder: Path) -> Job:
@@ -81,9 +57,10 @@ def job_of(folder: Path) -> Job:
 
 
 async def test_who_did_not_make_the_claim_does_not_pay(
-    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+    store: Store, vendor: Vendor, tmp_path: Path, desk: Desk
 ) -> None:
     """The rent of a claim that somebody else made sends nothing, and needs a person."""
+    del desk
     job = job_of(tmp_path)
     claimed = await _rental.claim(job, "another")
     with pytest.raises(StepFailedError) as caught:
@@ -91,52 +68,97 @@ async def test_who_did_not_make_the_claim_does_not_pay(
     assert vendor.wire == {}
     assert caught.value.state == JobState.NEEDS_ATTENTION.value
     assert caught.value.facts["attention"]["nonce"] == "another"
-    assert desk.notes == []
+    assert (await store.record("job-1")).state is JobState.RENTING
 
 
 async def test_nobody_pays_for_a_job_that_another_worker_has_claimed(
-    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+    desk: Desk, vendor: Vendor, tmp_path: Path
 ) -> None:
-    """Not even where the workflows of the two are in different databases."""
+    """Not even where the workflows of the two are in different databases; its claim is told."""
     job = job_of(tmp_path)
-    desk.claims["job-1"] = "another's"
-    claimed = await _rental.claim(job, "mine")
+    first = await _rental.claim(job, "another's")
+    await desk.claim(job, None, first)
     with pytest.raises(StepFailedError) as caught:
-        await _rental.rent(job, "1.80", claimed, fresh=True)
+        await _rental.rent(job, "1.80", await _rental.claim(job, "mine"), fresh=True)
     assert caught.value.state == JobState.NEEDS_ATTENTION.value
+    assert caught.value.facts["attention"]["nonce"] == "another's"
     assert vendor.wire == {}
-    assert desk.claims == {"job-1": "another's"}
+    assert await desk.claim(job, None, None) == first
+
+
+async def test_nobody_pays_for_a_job_that_was_settled_meanwhile(
+    desk: Desk, store: Store, vendor: Vendor, tmp_path: Path
+) -> None:
+    """A worker that was frozen behind its claim finds the job parked, or in another run."""
+    job = job_of(tmp_path)
+    claimed = await _rental.claim(job, "late")
+    await desk.note(job, state=JobState.NEEDS_ATTENTION, facts={"error": "lost"})
+    with pytest.raises(StepFailedError):
+        await _rental.rent(job, "1.80", claimed, fresh=True)
+    await store.resolve("job-1", not_charged=True)
+    with pytest.raises(StepFailedError):
+        await _rental.rent(job, "1.80", claimed, fresh=True)
+    assert vendor.wire == {}
+    assert (await store.record("job-1")).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_a_journal_that_cannot_be_read_leaves_an_unknown_outcome_unknown(
+    desk: Desk, vendor: Vendor, tmp_path: Path, *, fresh: bool
+) -> None:
+    """It is not taken for a rent that failed, which may be done again."""
+    vendor.rents = {1: [close_before_head()]}
+    job = job_of(tmp_path)
+    claimed = await _rental.claim(job, "first")
+    (desk.journal.path.parent / "unreadable.jsonl").mkdir()
+    with pytest.raises(StepFailedError) as caught:
+        await _rental.rent(job, "1.80", claimed, fresh=fresh)
+    assert caught.value.state == JobState.NEEDS_ATTENTION.value
+    assert caught.value.facts["attention"]["nonce"] == "first"
+    assert "journal_lines" not in caught.value.facts["attention"]
 
 
 async def test_who_was_refused_gives_its_claim_back(
-    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+    desk: Desk, vendor: Vendor, tmp_path: Path
 ) -> None:
     """The next try, which makes a claim of its own, may rent."""
+    del desk
     vendor.rents = {1: [vendor_error(11, "Crédit insuffisant")]}
     job = job_of(tmp_path)
     with pytest.raises(StepFailedError, match="credit"):
         await _rental.rent(job, "1.80", await _rental.claim(job, "first"), fresh=True)
-    assert desk.claims == {}
-    paid = await _rental.rent(job, "1.80", await _rental.claim(job, "second"), fresh=True)
-    assert paid["token"] == "tok-1"
+    claimed = await _rental.claim(job, "second")
+    assert claimed["nonce"] == "second"
+    assert (await _rental.rent(job, "1.80", claimed, fresh=True))["token"] == "tok-1"
+
+
+async def test_who_did_not_make_the_claim_finds_its_token_in_the_store(
+    desk: Desk, store: Store, vendor: Vendor, tmp_path: Path
+) -> None:
+    """A rent that is done again takes the token that the first one has written down."""
+    job = job_of(tmp_path)
+    claimed = await _rental.claim(job, "first")
+    paid = await _rental.rent(job, "1.80", claimed, fresh=True)
+    assert (await store.record("job-1")).token == paid["token"] == "tok-1"
+    desk.journal.path.unlink()
+    assert await _rental.rent(job, "1.80", claimed, fresh=False) == paid
+    assert vendor.wire == {1: 1}
 
 
 async def test_who_did_not_make_the_claim_finds_its_token_in_the_journal(
-    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+    desk: Desk, store: Store, vendor: Vendor, tmp_path: Path
 ) -> None:
     """A worker that was killed between the answer and the record has left it on the disk."""
     job = job_of(tmp_path)
     claimed = await _rental.claim(job, "first")
-    paid = await _rental.rent(job, "1.80", claimed, fresh=True)
-    assert paid["token"] == "tok-1"
-    again = await _rental.rent(job, "1.80", claimed, fresh=False)
-    assert again["token"] == "tok-1"
-    assert vendor.wire == {1: 1}
-    assert [note["token"] for note in desk.notes] == ["tok-1", "tok-1"]
+    desk.journal.write(nonce="first", token="tok-journal")
+    paid = await _rental.rent(job, "1.80", claimed, fresh=False)
+    assert (await store.record("job-1")).token == paid["token"] == "tok-journal"
+    assert vendor.wire == {}
 
 
 async def test_nothing_is_sent_that_cannot_be_written_down(
-    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+    desk: Desk, vendor: Vendor, tmp_path: Path
 ) -> None:
     """A journal that takes no line fails the rent before the request."""
     job = job_of(tmp_path)
@@ -152,7 +174,7 @@ async def test_nothing_is_sent_that_cannot_be_written_down(
 
 
 async def test_a_token_that_is_known_needs_no_step_that_costs_money(
-    desk: PlainDesk, server: FaultServer, tmp_path: Path
+    desk: Desk, server: FaultServer, store: Store, tmp_path: Path
 ) -> None:
     """A job that was resolved with its token asks neither for a price nor for a rental."""
     job: Job = {**job_of(tmp_path), "token": "tok-known", "price": "1.80"}
@@ -161,11 +183,11 @@ async def test_a_token_that_is_known_needs_no_step_that_costs_money(
     paid = await _rental.rent(job, total, claimed, fresh=True)
     assert paid == {"token": "tok-known", "price": "1.80"}
     assert server.received == []
-    assert desk.notes[0]["token"] == "tok-known"
+    assert (await store.record("job-1")).token == "tok-known"
 
 
 async def test_a_download_done_again_takes_what_is_on_the_disk(
-    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+    desk: Desk, vendor: Vendor, tmp_path: Path
 ) -> None:
     """A file that came before the worker was killed is not asked for a second time."""
     del desk
@@ -179,7 +201,7 @@ async def test_a_download_done_again_takes_what_is_on_the_disk(
 
 
 async def test_a_file_that_somebody_else_put_there_is_not_taken_for_ours(
-    desk: PlainDesk, vendor: Vendor, tmp_path: Path
+    desk: Desk, vendor: Vendor, tmp_path: Path
 ) -> None:
     """Where the vendor has not served it yet, what is on the disk is something else."""
     del desk
@@ -192,7 +214,7 @@ async def test_a_file_that_somebody_else_put_there_is_not_taken_for_ours(
 
 
 async def test_the_balance_is_asked_for_once_a_minute_at_most(
-    desk: PlainDesk, server: FaultServer, tmp_path: Path
+    desk: Desk, server: FaultServer, tmp_path: Path
 ) -> None:
     """Many claims cost one request for the balance."""
     del desk
