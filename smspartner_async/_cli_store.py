@@ -1,12 +1,14 @@
-"""`smspartner batch submit`, `status`, `resolve` and `worker`: batches that are kept in a store."""
+"""`smspartner batch submit`, `status`, `resolve`, `resume` and `worker`: batches in a store."""
 
 import asyncio
 import logging
+import shlex
 from collections import Counter, defaultdict
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import typer
 
@@ -33,7 +35,10 @@ from ._results import NAME, Line, Results
 from .batch import read_jobs
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ._records import JobRecord
+    from .durable import Store as Opened
 
 _LISTED: Final = 10
 
@@ -54,7 +59,14 @@ def _url(store: str | None, out: Path | None) -> str | None:
         elif kept := Results.look(out / NAME).store:
             raise SMSPartnerError(f"this batch is kept in {kept}: give that with --store.")
     _check_installed(store)
+    if store is not None and not Path(_file_of(store)).exists():
+        raise SMSPartnerError(f"there is no store at {store}.")
     return store
+
+
+def _file_of(store: str) -> str:
+    """Tell the file of a store that has one; where it has none, something that is there."""
+    return urlsplit(store).path.removeprefix("/") if store.startswith("sqlite:") else "."
 
 
 def _check_installed(store: str | None) -> None:
@@ -132,6 +144,10 @@ def status(*, store: Store = None, out: Out = None, as_json: AsJson = False) -> 
         display.job_failed(one["id"], SMSPartnerError(one["error"] or "nobody knows why."))
     if (more := len(stand["failed"]) - _LISTED) > 0:
         display.note(f"... and {more:,} more that failed")
+    if stand["failed"] and url is not None:
+        ids = [one["id"] for one in stand["failed"][:_LISTED]]
+        display.note("When the cause is gone, they go on with:")
+        display.note(f"  smspartner batch resume {shlex.join([*ids, *place(store, out)])}")
     if doubts := stand["needs_attention"]:
         display.say(f"{len(doubts):,} may have been paid for, and nobody knows:")
         known = [(one["id"], one["attention"]) for one in doubts]
@@ -227,7 +243,8 @@ def resolve(
         raise typer.BadParameter("a token is not blank.")
     url = _url(store, out)
     if url is not None:
-        asyncio.run(_settle(url, job, token=token, not_charged=not_charged, give_up=give_up))
+        how: dict[str, Any] = {"token": token, "not_charged": not_charged, "give_up": give_up}
+        asyncio.run(_changed(url, lambda opened: opened.resolve(job, **how)))
         Display().note(f"{job} is settled.")
         return
     assert out is not None  # noqa: S101 - told to the type checker
@@ -240,12 +257,39 @@ def resolve(
     Display().note(f"{job} is settled.")
 
 
-async def _settle(url: str, job: str, **how: Any) -> None:
+@batch_app.command(
+    epilog="Example: smspartner batch resume north south --store sqlite:///rentals.db",
+    no_args_is_help=True,
+)
+def resume(
+    *,
+    jobs: Annotated[list[str], typer.Argument(metavar="ID...", help="The jobs, by their ids.")],
+    store: Store = None,
+    out: Out = None,
+) -> None:
+    """Let jobs of a store that failed go on.
+
+    From its token on where one is paid for, or else from its price. A batch that was run goes on
+    by itself when it is run again.
+    """
+    url = _url(store, out)
+    if url is None:
+        raise SMSPartnerError("without a store, a batch goes on with the same `batch run` again.")
+
+    async def change(opened: "Opened") -> None:
+        for job in jobs:
+            await opened.resume(job)
+            Display().note(f"{job} goes on with the next worker.")
+
+    asyncio.run(_changed(url, change))
+
+
+async def _changed(url: str, change: "Callable[[Opened], Awaitable[None]]") -> None:
     from .durable import Store as Opened  # noqa: PLC0415 - it takes a second
 
     async with Opened(url) as opened:
         try:
-            await opened.resolve(job, **how)
+            await change(opened)
         except LookupError as error:
             raise SMSPartnerError(f"{error.args[0]} Nothing was changed.") from None
 

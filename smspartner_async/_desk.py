@@ -9,12 +9,10 @@ import asyncio
 import json
 import logging
 from contextlib import contextmanager
-from contextvars import Context
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict, TypeVar
 
 from attrs import define, field
-from dbos import DBOS
 
 from ._errors import (
     ConfigurationError,
@@ -40,7 +38,7 @@ _log = logging.getLogger(__package__)
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds
 _LONGEST_PAUSE: Final = 60.0
 _BALANCE_FOR: Final = 60.0  # seconds for which a known balance will do
-_NOBODY_HERE: Final = 10.0  # seconds after which a job goes elsewhere
+_NOBODY_HERE: Final = 10.0  # seconds
 _DRAINING: Final = 0.2  # seconds between two looks at what is still under way
 
 
@@ -63,6 +61,8 @@ class Claim(TypedDict):
     claimed_at: str
     balance_before: str | None
     balance_before_at: str | None
+    found_by: NotRequired[str]
+    """A worker that found it, made by another, and could not tell what became of it."""
 
 
 @define(eq=False, kw_only=True)
@@ -126,9 +126,8 @@ class Desk:
     async def claim(self, job: Job, before: Claim | None, after: Claim | None) -> Claim | None:
         """Put one claim in a job's record in the place of another; the one that stands there."""
         claims = (json.dumps(claim or {}) for claim in (before, after))
-        facts = json.loads(await self.ledger(Ledger.claim, job["id"], job["run"], *claims))
-        standing: Claim | None = facts if "nonce" in facts else None
-        return standing
+        facts: Any = json.loads(await self.ledger(Ledger.claim, job["id"], job["run"], *claims))
+        return facts if "nonce" in facts else None
 
     async def token_of(self, job: Job, nonce: str) -> str | None:
         """Find the token that was paid for with a claim, in the store or in the journals here."""
@@ -195,7 +194,7 @@ _desk: Desk | None = None
 
 @contextmanager
 def opened(desk: Desk) -> Iterator[None]:
-    """Let the steps in this process work there; without one they wait for the next.
+    """Let the rentals in this process work there.
 
     Raises:
         ConfigurationError: there is one already.
@@ -216,19 +215,17 @@ def the_desk() -> Desk:
     return _desk
 
 
-async def at_desk(job: Job) -> Desk:
+async def at_desk() -> Desk:
     """Wait for a desk: an application's DBOS may recover jobs before there is a worker.
 
-    If none comes, the job goes back to DBOS's queue, for a process that has one.
+    Raises:
+        asyncio.CancelledError: none comes. Workers take the job back.
     """
     try:
         async with asyncio.timeout(_NOBODY_HERE):
             while _desk is None:  # noqa: ASYNC110 - an event would belong to one loop
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
     except TimeoutError:
-        # In a context of its own: otherwise DBOS would take it for a step of this workflow.
-        back = DBOS.resume_workflow_async(workflow_id(job))
-        await asyncio.create_task(back, context=Context())
         raise asyncio.CancelledError from None
     return the_desk()
 

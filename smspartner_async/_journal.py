@@ -55,6 +55,7 @@ class Journal:
         for name in names:
             path = folder / f"{name}.jsonl"
             fd = os.open(path, _FLAGS, 0o600)
+            path.chmod(0o600)  # it may have been restored from a backup
             try:
                 lock(fd)
             except BlockingIOError:
@@ -63,7 +64,8 @@ class Journal:
             first, whole, rest = path.read_bytes().partition(b"\n")
             if not whole:  # new, or cut short by a power cut before anything was done
                 os.ftruncate(fd, 0)
-                first = json.dumps({"worker": worker_id or _new_id()}).encode()
+                new_id = f"{socket.gethostname()}-{uuid4().hex[:8]}"
+                first = json.dumps({"worker": worker_id or new_id}).encode()
                 os.write(fd, first + b"\n")
                 os.fsync(fd)
                 fsync_folder(path)
@@ -116,7 +118,3 @@ class Journal:
 def now() -> str:
     """Write the time down."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _new_id() -> str:
-    return f"{socket.gethostname()}-{uuid4().hex[:8]}"

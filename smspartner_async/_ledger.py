@@ -41,7 +41,7 @@ JOBS: Final = sa.Table(
     sa.Column("worker", sa.Text),
     sa.Column("token", sa.Text),
     sa.Column("price", sa.Text),
-    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),  # JSON: under way a claim, or {}; then the end
     sa.Column("changed", sa.BigInteger, nullable=False, index=True),
     sa.Index("smspartner_jobs_by_state", "state", "number"),
 )
@@ -76,7 +76,7 @@ _NOTE: Final = (
         worker=_while_under_way("worker", sa.bindparam("by")),
         facts=_while_under_way("facts", _if_told("facts")),
         token=_if_told("token"),
-        price=_if_told("price"),
+        price=sa.func.coalesce(JOBS.c.price, sa.bindparam("new_price")),  # the first: the vendor's
     )
 )
 # Alone among all writers. The number is any: it stands for this package in Postgres.
@@ -166,9 +166,11 @@ class Ledger:
                 return await asyncio.get_running_loop().run_in_executor(self._thread, work)
             except DBAPIError as error:
                 away = isinstance(error, OperationalError | InterfaceError)
+                away |= getattr(error.orig, "sqlstate", None) == "25006"  # Postgres: read only
                 if not patient or not (away or error.connection_invalidated):
                     raise StoreError(f"{self.url!r} cannot be used: {error.orig}") from error
                 _log.warning("the store is away, and is asked again: %s", error.orig)
+                self._engine.dispose()  # another server may be the one to write to by now
             await asyncio.sleep(1)
 
     def close(self) -> None:
@@ -255,18 +257,10 @@ class Ledger:
         )
         return connection.execute(update.values(changed=self.now, **all_values)).rowcount == 1
 
-    def beat(
-        self, connection: sa.Connection, me: str, signed: int | None, seconds: float
-    ) -> tuple[int, bool, dict[str, int]]:
-        """Show that a worker lives, which has `signed` so the last time.
-
-        Gives how it has signed now, whether others took over from it, and who is silent.
-        """
-        last = connection.execute(sa.select(_WORKERS.c.seen).where(_WORKERS.c.id == me)).scalar()
-        signed_now = self._sign(connection, me, self.now)
-        silent = sa.select(_WORKERS.c.id, _WORKERS.c.seen)
-        silent = silent.where(_WORKERS.c.seen < self.now - int(seconds * SECOND))
-        return signed_now, last != signed, {r.id: r.seen for r in connection.execute(silent)}
+    def beat(self, connection: sa.Connection, me: str) -> tuple[int, dict[str, int]]:
+        """Show that a worker lives. Gives how it has signed, and when each was seen before that."""
+        seen = dict(connection.execute(sa.select(_WORKERS.c.id, _WORKERS.c.seen)).all())
+        return self._sign(connection, me, self.now), seen
 
     def leave(self, connection: sa.Connection, me: str) -> None:
         """Say that a worker has ended, so that others take over at once."""

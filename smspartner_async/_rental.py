@@ -53,7 +53,7 @@ class Paid(TypedDict):
 
 
 class StepFailedError(SMSPartnerError):
-    """Why a step failed, as the database keeps it: in plain JSON, for every version to read."""
+    """Why a step failed. DBOS pickles it by this name, so that neither it nor its room may move."""
 
     def __init__(self, state: JobState, *, again: bool = False, **facts: Any) -> None:
         super().__init__(facts["error"])
@@ -69,7 +69,7 @@ def accounted_for(
 
     @wraps(business)
     async def run(job: Job) -> None:
-        desk = await at_desk(job)
+        desk = await at_desk()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - told to the type checker
         if desk.draining:
@@ -77,6 +77,8 @@ def accounted_for(
         desk.executions[task] = workflow_id(job)
         try:
             state, facts = await _end_of(desk, job, business)
+            if state is JobState.NEEDS_ATTENTION:
+                _log.error("job %r needs attention: %s", job["id"], facts["error"])
             await desk.note(job, state=state, facts=facts)
         finally:
             del desk.executions[task]
@@ -95,14 +97,26 @@ async def _end_of(
             if not failure.again:
                 return JobState(failure.state), failure.facts
         except Exception as error:  # noqa: BLE001 - it is in the log and in the job's record
-            # A defect, or a full disk. It may have come after the vendor's answer.
-            return JobState.NEEDS_ATTENTION, {"error": _unexpected(job, error)}
+            return await _unforeseen(desk, job, error)
         with desk.interruptible():
             await DBOS.sleep_async(next(ahead))
 
 
+async def _unforeseen(desk: Desk, job: Job, error: Exception) -> tuple[JobState, dict[str, Any]]:
+    """Tell how a job ends that a defect has stopped, or a database that takes nothing."""
+    facts: dict[str, Any] = {"error": _unexpected(job, error)}
+    claimed = await desk.claim(job, None, None)
+    if claimed is None:
+        return JobState.FAILED, facts  # nothing was sent
+    token = job["token"] or await desk.token_of(job, claimed["nonce"])
+    if token is None:
+        return JobState.NEEDS_ATTENTION, {**facts, "attention": claimed}
+    await desk.note(job, state=JobState.WAITING, token=token)
+    return JobState.FAILED, facts
+
+
 def _unexpected(job: Job, error: Exception) -> str:
-    _log.error("job %r needs attention", job["id"], exc_info=error)
+    _log.error("job %r was stopped by what nobody foresaw", job["id"], exc_info=error)
     return f"Something unexpected happened ({type(error).__name__}); see the worker's log."
 
 
@@ -111,7 +125,7 @@ def _step(
 ) -> Callable[
     [Callable[Concatenate[Desk, _P], Awaitable[_T]]], Callable[_P, Coroutine[Any, Any, _T]]
 ]:
-    """Make a step of DBOS that works at the desk of this process, and fails in plain JSON."""
+    """Make a step of DBOS that works at the desk of this process; how it fails is pickled."""
 
     def decorate(
         work: Callable[Concatenate[Desk, _P], Awaitable[_T]],
@@ -177,7 +191,9 @@ async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh
     mine, paid = False, None
     try:
         # Others may have another database for their workflows, or have settled the job meanwhile.
-        standing = await desk.claim(job, None, claimed)
+        # Who finds the claim of another bars the way to that one: it may be only frozen.
+        bar: Claim = claimed if fresh else {**claimed, "found_by": desk.journal.worker_id}
+        standing = await desk.claim(job, None, bar)
         mine = fresh and standing == claimed
         claimed = standing or claimed
         token = job["token"] or (None if mine else await desk.token_of(job, claimed["nonce"]))

@@ -6,7 +6,8 @@ import asyncio
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
@@ -21,7 +22,7 @@ from ._records import JobState
 from ._rental import VERSION, rental
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -56,6 +57,7 @@ class Workplace:
     _signed: int | None = field(default=None, init=False)
     _begun: set[tuple[str, int]] = field(factory=set, init=False)
     _silent: dict[str, int] = field(factory=dict, init=False)
+    _adrift: set[tuple[str, str | None]] = field(factory=set, init=False)
     _searched: set[str] = field(factory=set, init=False)
 
     @property
@@ -79,15 +81,15 @@ class Workplace:
             if self.max_requests_per_minute is not None:
                 stack.enter_context(shared(self.client, Budget(self._reserve)))
             await self._see_the_key()
-            await self._sign()
+            await self._sign_in()
             stack.push_async_callback(self.ledger, Ledger.leave, self.id)
             stack.enter_context(opened(self._desk))
             if self.dbos is None:
-                await stack.enter_async_context(self._own_dbos())
+                self._launch(stack)
             stack.push_async_callback(_cancelled, asyncio.create_task(self._beat()))
             stack.push_async_callback(self._desk.drain)
             if self.dbos is not None:
-                await self._resume(self.id)
+                await _resume((await _pending(self.id)).keys() - {*self._desk.executions.values()})
             stack.push_async_callback(_cancelled, asyncio.create_task(self._feed()))
             self._at_the_end = stack.pop_all()
         return journal
@@ -103,8 +105,8 @@ class Workplace:
         except SMSPartnerError as error:
             _log.warning("the vendor cannot be reached now: %s", error)
 
-    @asynccontextmanager
-    async def _own_dbos(self) -> AsyncGenerator[None, None]:
+    def _launch(self, stack: AsyncExitStack) -> None:
+        """Run a DBOS of this worker's own until the end."""
         logging.getLogger("dbos").addHandler(logging.NullHandler())  # it would print otherwise
         DBOS(
             config={
@@ -117,14 +119,10 @@ class Workplace:
         )
         if self.id != DBOS.executor_id:
             raise ConfigurationError("DBOS runs in this process already: pass it, as dbos=.")
-        try:
-            DBOS.launch()
-            yield
-        finally:
-            try:
-                await asyncio.to_thread(DBOS.destroy)
-            finally:  # DBOS leaves the loop with an executor that takes no more work
-                asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        loop = asyncio.get_running_loop()  # DBOS leaves it with an executor that takes no more work
+        stack.callback(lambda: loop.set_default_executor(ThreadPoolExecutor()))
+        stack.push_async_callback(asyncio.to_thread, DBOS.destroy)
+        DBOS.launch()
 
     async def _feed(self) -> None:
         while True:
@@ -152,39 +150,51 @@ class Workplace:
         new = [row for row in rows if (row.id, row.run) not in self._begun]
         await asyncio.gather(*map(start, new))
 
+    async def _sign_in(self) -> None:
+        """Begin to beat, if nobody else does under this id."""
+        signed, seen = await self.ledger(Ledger.beat, self.id)
+        patience = self.take_over_after / 3
+        if seen.get(self.id, 0) > signed - patience * SECOND and not self.ledger.is_file:
+            await asyncio.sleep(patience)  # one that lives beats meanwhile
+            before, (signed, seen) = signed, await self.ledger(Ledger.beat, self.id)
+            if seen.get(self.id) != before:
+                raise ConfigurationError(f"A worker with the id {self.id!r} is running already.")
+        self._signed = signed
+
     async def _beat(self) -> None:
-        while True:
+        for number in count(1):
             await asyncio.sleep(self.take_over_after / 4)
             try:
-                lost, silent = await self._sign()
-                if lost:
+                signed, seen = await self.ledger(Ledger.beat, self.id)
+                if seen.pop(self.id, None) != self._signed:
                     await self._let_go()
-                for worker, seen in silent.items():
+                self._signed = signed
+                too_old = signed - self.take_over_after * SECOND
+                silent = {worker: at for worker, at in seen.items() if at < too_old}
+                for worker, at in silent.items():
                     # Seen twice as silent, for after a pause of the database all look dead.
-                    if seen == 0 or self._silent.get(worker) == seen:
-                        await self._take_over(worker, seen)
+                    if at == 0 or self._silent.get(worker) == at:
+                        await self._take_over(worker, at)
                 self._silent = silent
+                if self.dbos is not None and number % 4 == 0:
+                    await self._sweep({self.id, *seen})
                 await self._reconcile()
             except Exception:  # noqa: BLE001 - without beats, others take this worker for dead
                 _log.exception("a look at the other workers failed; it is taken again")
-
-    async def _sign(self) -> tuple[bool, dict[str, int]]:
-        signs = self.ledger(Ledger.beat, self.id, self._signed, self.take_over_after)
-        self._signed, lost, silent = await signs
-        return lost, silent
 
     async def _take_over(self, dead: str, seen: int) -> None:
         taken_at = await self.ledger(Ledger.inherit, self.id, dead, seen)
         if taken_at is not None:
             _log.warning("worker %s has ended; its jobs are taken over", dead)
-            await self._resume(dead)
+            await _resume(await _pending(dead))
             await self.ledger(Ledger.bury, dead, taken_at)
 
-    async def _resume(self, worker: str) -> None:
-        here = set(self._desk.executions.values()) if worker == self.id else set()
-        ids = sorted(await _pending(worker) - here)
-        for start in range(0, len(ids), _CHUNK):
-            await DBOS.resume_workflows_async(ids[start : start + _CHUNK])
+    async def _sweep(self, workers: set[str]) -> None:
+        """Take back what DBOS has handed to processes of its application that are no workers."""
+        jobs = (await _pending()).items()
+        adrift = {(job, holder) for job, holder in jobs if holder not in workers}
+        await _resume(job for job, _ in adrift & self._adrift)
+        self._adrift = adrift
 
     async def _let_go(self) -> None:
         """End what others have taken over, while this worker was thought dead."""
@@ -204,8 +214,9 @@ class Workplace:
             # Once will do: what this worker is told later, it writes into the row, too.
             new = claim.get("worker") == self.id and claim["nonce"] not in self._searched
             if token is None and new:
-                token = await asyncio.to_thread(self._desk.journal.token, claim["nonce"])
-                self._searched.add(claim["nonce"])
+                with suppress(OSError, ValueError):  # of another worker's journal
+                    token = await asyncio.to_thread(self._desk.journal.token, claim["nonce"])
+                    self._searched.add(claim["nonce"])
             if token is not None:
                 _log.warning("the token of job %r has turned up: %s", row.id, token)
                 known = {"token": token, "price": row.price or claim.get("price"), "facts": "{}"}
@@ -218,16 +229,23 @@ class Workplace:
         return [begin + number * 60 / self.max_requests_per_minute for number in range(count)]
 
 
-async def _pending(worker: str) -> set[str]:
-    """List the workflows that DBOS has running in a worker, dead or alive."""
+async def _pending(*workers: str) -> dict[str, str | None]:
+    """List the workflows that DBOS has running, in some workers or anywhere, and who has them."""
     found = await DBOS.list_workflows_async(
         status="PENDING",
-        executor_id=worker,
+        executor_id=list(workers) or None,
         name="smspartner.rental",
         load_input=False,
         load_output=False,
     )
-    return {workflow.workflow_id for workflow in found}
+    return {workflow.workflow_id: workflow.executor_id for workflow in found}
+
+
+async def _resume(workflows: Iterable[str]) -> None:
+    """Let DBOS give workflows to whoever has time for them."""
+    ids = sorted(workflows)
+    for start in range(0, len(ids), _CHUNK):
+        await DBOS.resume_workflows_async(ids[start : start + _CHUNK])
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -63,7 +63,7 @@ __all__ = [
     "Worker",
 ]
 
-_OVERLAP: Final = SECOND  # by which the database's clock may be set back
+_OVERLAP: Final = 10 * SECOND  # by which the database's clock may be set back
 
 
 def _url(given: str) -> sa.URL:
@@ -183,7 +183,11 @@ class Store:
                     yield known
             if not still_open:
                 return
-            since = max((row.now for row in rows), default=since + _OVERLAP) - _OVERLAP
+            if (
+                rows
+            ):  # who writes is alone: what comes later has a later time, if the clock is right
+                latest = max(row.changed for row in rows) + 1
+                since = min(max(row.now for row in rows) - _OVERLAP, latest)
             await asyncio.sleep(interval)
 
     async def resume(self, job_id: str) -> None:
@@ -208,13 +212,15 @@ class Store:
 
         Args:
             job_id: the job.
-            token: it was charged, and this is its rental: it is waited for and downloaded.
+            token: it was charged, and this is its rental: it is waited for and downloaded. A job
+                that FAILED because of a wrong token can be given another, too.
             not_charged: it was certainly not charged: it is priced and **rented anew**.
             give_up: leave it as it is for good. A job that FAILED can be given up, too.
 
         Raises:
             LookupError: there is no such job.
-            ValueError: it is in another state, or not exactly one of the three was given.
+            ValueError: it is in another state, not exactly one of the three was given, or the
+                token is another job's. Nothing was done.
             StoreError: the database cannot be reached.
         """
         if (token is not None) + not_charged + give_up != 1:
@@ -225,9 +231,13 @@ class Store:
         elif token is None:
             await self._again(job_id, JobState.NEEDS_ATTENTION, facts="{}")
         else:
-            known = await self.record(job_id)
-            values = {"token": checked_token(token), "price": known.attention.get("price")}
-            await self._again(job_id, JobState.NEEDS_ATTENTION, facts="{}", **values)
+            token = checked_token(token)
+            for other in await self._ledger.rows(JOBS.c.token == token, JOBS.c.id != job_id):
+                raise ValueError(f"{token} is the token of job {other.id!r}; nothing was done.")
+            values = {"token": token, "facts": "{}"}
+            if (known := await self.record(job_id)).attention.get("price"):
+                values["price"] = known.attention["price"]
+            await self._again(job_id, JobState.NEEDS_ATTENTION, JobState.FAILED, **values)
 
     @asynccontextmanager
     async def worker(
@@ -263,9 +273,9 @@ class Store:
                 on elsewhere within 1.5 times that, and a few seconds; above 0, and the same for
                 all workers.
             dbos: the application's own DBOS, where it has one: launched, on the running event
-                loop, and with an executor_id of its own. It is not ended with the worker. All
-                workers of a store must have one application name and one system database: one
-                takes over from another only what it finds there.
+                loop, with an executor_id of its own and a pinned application_version. It is not
+                ended with the worker. All workers of a store must have one application name and
+                one system database: one takes over from another only what it finds there.
 
         Raises:
             ConfigurationError: another living worker has this id, or DBOS runs in this process

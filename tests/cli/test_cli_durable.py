@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
+import shlex
 import signal
 import sqlite3
 import time
@@ -384,6 +386,32 @@ def test_resolve_names_a_job_that_is_not_there(shell: Shell, tmp_path: Path) -> 
     assert "There is no job 'nope' in this store" in result.stderr
 
 
+def test_status_tells_how_what_failed_goes_on(shell: Shell, tmp_path: Path) -> None:
+    """The line that `batch status` tells lets all failed jobs go on, and no other."""
+    write_jobs(tmp_path, 1, 2, 3)
+    submit(shell, "--yes")
+    for job in ("job1", "job3"):
+        put(tmp_path / "jobs.db", job, JobState.FAILED)
+    told = shell.run("batch", "status", "--store", "sqlite:///jobs.db").stderr
+    (line,) = re.findall(r"^  smspartner (batch resume .*)$", told, re.MULTILINE)
+    assert shlex.split(line)[2:4] == ["job1", "job3"]
+    assert shell.run(*shlex.split(line)).exit_code == 0
+    stand = shell.json("batch", "status", "--store", "sqlite:///jobs.db")
+    assert [*stand["states"]] == ["queued"]
+    refused = shell.run("batch", "resume", "job2", "--store", "sqlite:///jobs.db")
+    assert refused.exit_code == 1
+    assert "QUEUED, not FAILED; nothing was done" in refused.stderr
+
+
+def test_resume_of_a_batch_without_a_store_tells_what_does_it(shell: Shell, tmp_path: Path) -> None:
+    """There it is `batch run`, typed again."""
+    with Results(tmp_path / "out" / "results.jsonl") as results:
+        results.add(Line.NOT_RENTED, "c", message="too dear")
+    result = shell.run("batch", "resume", "c", "--out", "out")
+    assert result.exit_code == 1
+    assert "`batch run` again" in result.stderr
+
+
 def test_status_of_a_batch_without_a_store(shell: Shell, tmp_path: Path) -> None:
     """`batch status --out` reads `results.jsonl` where there is no store, also during a run."""
     with Results(tmp_path / "out" / "results.jsonl") as results:
@@ -414,8 +442,15 @@ def test_status_of_a_batch_without_a_store(shell: Shell, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "where", [(), ("--store", "sqlite:///x.db", "--out", "out"), ("--out", "nowhere")]
+    "where",
+    [
+        (),
+        ("--store", "sqlite:///x.db", "--out", "out"),
+        ("--out", "nowhere"),
+        ("--store", "sqlite:///mistyped.db"),
+    ],
 )
-def test_status_needs_one_batch(shell: Shell, where: tuple[str, ...]) -> None:
+def test_status_needs_one_batch(shell: Shell, tmp_path: Path, where: tuple[str, ...]) -> None:
     """`batch status` takes a store or a folder, and makes neither."""
     assert shell.run("batch", "status", *where).exit_code in {1, 2}
+    assert [*tmp_path.iterdir()] == []

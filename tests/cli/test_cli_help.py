@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     *("calculate", "price", "rent", "status", "wait", "download", "credits", "explain"),
-    *("batch run", "batch submit", "batch status", "batch resolve", "worker", "sandbox", "demo"),
+    *("batch run", "batch submit", "batch status", "batch resolve", "batch resume"),
+    *("worker", "sandbox", "demo"),
 )
 
 
@@ -60,7 +61,7 @@ def completed(words: str, env: Mapping[str, str]) -> list[str]:
     ("words", "expected"),
     [
         ("smspartner ba", {"batch"}),
-        ("smspartner batch r", {"run", "resolve"}),
+        ("smspartner batch r", {"run", "resolve", "resume"}),
         ("smspartner explain 3", {"3", *(f"3{n}" for n in (0, 1, 2, 3, 4, 5, 6))}),
         ("smspartner explain WaitT", {"WaitTimeoutError"}),
         ("smspartner rent --max", {"--max-age", "--max-total"}),

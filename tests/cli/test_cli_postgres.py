@@ -204,3 +204,16 @@ def test_a_killed_worker_is_taken_over_and_nothing_is_paid_twice(
     assert (stand["jobs"], [*stand["states"]]) == (12, ["done"])
     assert Decimal(stand["paid"]) == Decimal("21.60")
     check_files(one)
+
+
+def test_an_id_is_one_workers_wherever_its_journal_is(machines: tuple[Machine, Machine]) -> None:
+    """A second machine with the id of a living worker is refused, and with a dead one's is not."""
+    one, two = machines
+    with one.works("same") as first:
+        with two.running(*WORKER, "--id", "same") as second:
+            _, err = second.communicate(timeout=30)
+        assert second.returncode == 1
+        assert "same' is running already" in err
+        first.kill()
+        with two.works("same"):
+            pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,9 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from dbos import DBOS
 
-from benchmarks.durable_runs import VendorProcess, WorkerProcess
+from benchmarks.durable_runs import VendorProcess
 from smspartner_async import ConfigurationError, _desk
-from smspartner_async._rental import VERSION
 from smspartner_async.durable import JobState, Store
 
 from .batches import jobs_of
@@ -48,6 +49,12 @@ async def application(folder: Path, **config: str) -> AsyncIterator[DBOS]:
     finally:
         await asyncio.to_thread(DBOS.destroy)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+
+
+async def having(process: str) -> int:
+    """How many workflows DBOS has running in a process."""
+    found = await DBOS.list_workflows_async(status="PENDING", executor_id=process)
+    return len(found)
 
 
 async def test_an_application_lends_its_own_dbos(
@@ -88,40 +95,58 @@ async def test_its_jobs_go_on_with_its_next_worker(
     assert len(sandbox.rentals) == 2
 
 
-async def test_a_process_without_a_worker_gives_back_what_dbos_hands_it(
+PROGRAM = """
+import asyncio, sys
+from dbos import DBOS
+from smspartner_async import PollingPolicy, SMSPartnerClient
+from smspartner_async.durable import Store
+
+async def main(folder, url, key, name):
+    database = f"sqlite:///{folder}/application.db"
+    DBOS(config={"name": "some-application", "system_database_url": database,
+                 "application_version": "7", "executor_id": name})
+    DBOS.launch()
+    quick = PollingPolicy(first_interval=0.05, max_interval=0.2)
+    async with (
+        Store(f"sqlite:///{folder}/rentals.db") as store,
+        SMSPartnerClient(key, base_url=url, polling=quick) as client,
+        store.worker(client, take_over_after=0.8, dbos=DBOS),
+    ):
+        await asyncio.sleep(60)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_what_dbos_hands_to_a_process_without_a_worker_is_taken_back(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DBOS lets every process of an application take part; a worker gets the jobs all the same."""
-    monkeypatch.setattr(_desk, "_NOBODY_HERE", 1.0)
+    """DBOS lets every process of an application take part; workers get the jobs all the same."""
+    monkeypatch.setattr(_desk, "_NOBODY_HERE", 0.3)
     await store.submit(jobs_of(3, tmp_path))
-    database = f"sqlite:///{tmp_path}/rentals.db"
-    log = tmp_path / "errors.log"
-    with VendorProcess.running(log, speed=2.0) as vendor, ExitStack() as ends:
-        options = {
-            "vendor": vendor.url,
-            "store": database,
-            "journal": str(tmp_path / "journal"),
-            "worker": {"take_over_after": 1.0},
-        }
+    with (
+        VendorProcess.running(tmp_path / "errors.log", speed=2.0) as vendor,
+        ExitStack() as ends,
+    ):
 
-        def worker() -> WorkerProcess:
-            process = WorkerProcess(options, log)
-            process.start()
-            ends.callback(process.end)
+        def worker(name: str) -> subprocess.Popen[bytes]:
+            words = (str(tmp_path), vendor.url, vendor.key, name)
+            process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words])  # noqa: S603 - ours
+            ends.callback(process.wait)
+            ends.callback(process.kill)
             return process
 
-        first = worker()
+        first = worker("machine-1")
         await until_waiting(store, 3)
-        first.end()
-        like_a_worker = {"name": "smspartner", "application_version": VERSION}
+        first.kill()
         async with (
-            application(tmp_path, **like_a_worker, system_database_url=database, executor_id="web"),
+            application(tmp_path, executor_id="web"),
             asyncio.timeout(60),  # so as not to hang where it is broken
         ):
             await DBOS.resume_workflows_async([f"smspartner:job-{n}:1" for n in (1, 2, 3)])
-            while len(await DBOS.list_workflows_async(status="PENDING", executor_id="web")) < 3:  # noqa: ASYNC110 - DBOS's own
+            while await having("web") < 3:  # noqa: ASYNC110 - another thread
                 await asyncio.sleep(0.01)
-            worker()
+            worker("machine-2")
             for n in (1, 2, 3):
                 record = await end_of(store, f"job-{n}")
                 assert (record.state, record.run) == (JobState.DONE, 1)

@@ -12,6 +12,7 @@ import pytest
 from fault_server import FaultServer
 from faults import close_before_head, vendor_error
 
+from smspartner_async import SMSPartnerClient, _desk, _rental
 from smspartner_async._ledger import Ledger
 from smspartner_async.durable import JobRecord, JobState, Store, StoreError
 
@@ -192,6 +193,23 @@ async def test_a_token_that_a_frozen_worker_brings_late_is_gone_on_with(
     assert vendor.wire == {}
 
 
+async def test_a_journal_that_cannot_be_read_holds_up_no_other_job(
+    store: Store, tmp_path: Path
+) -> None:
+    """A token that is in the record is gone on with, whatever lies among the journals."""
+    await store.submit(jobs_of(2, tmp_path))
+    async with at_work(store, Vendor({1: [LOST], 2: [LOST]})):
+        for n in (1, 2):
+            assert (await end_of(store, f"job-{n}")).state is JobState.NEEDS_ATTENTION
+    late = {"job": "job-2", "in_run": 1, "by": "frozen", "new_state": "waiting"}
+    late |= {"new_token": "tok-late", "new_price": None, "new_facts": None}
+    await store._ledger(Ledger.note, [late])
+    (tmp_path / "rentals.db.journal" / "unreadable.jsonl").mkdir()
+    async with at_work(store, Vendor()), asyncio.timeout(30):  # so as not to hang if it is broken
+        while (await store.record("job-2")).state is not JobState.DONE:  # noqa: ASYNC110 - a worker
+            await asyncio.sleep(0.01)
+
+
 async def test_a_refusal_fails_the_job_and_can_be_resumed(store: Store, tmp_path: Path) -> None:
     """A job that the vendor refused was not charged; resumed, it is priced and rented."""
     await store.submit(jobs_of(1, tmp_path))
@@ -236,3 +254,93 @@ async def test_nothing_is_rented_above_the_limit_or_without_a_place_for_the_file
         assert "exists" in ((await end_of(store, taken.id)).error or "")
     assert vendor.wire == {}
     assert taken.path.read_text() == "somebody's"
+
+
+async def test_a_defect_before_the_payment_fails_the_job_and_it_can_be_resumed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent, which is known, and nobody has to look into it."""
+
+    async def defect(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor()
+    with monkeypatch.context() as broken:
+        broken.setattr(SMSPartnerClient, "price", defect)
+        async with at_work(store, vendor):
+            record = await end_of(store, "job-1")
+    assert (record.state, record.token) == (JobState.FAILED, None)
+    assert "ZeroDivisionError" in (record.error or "")
+    await store.resume("job-1")
+    async with at_work(store, vendor):
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+    assert vendor.wire == {1: 1}
+
+
+async def test_a_defect_after_the_payment_fails_the_job_once_and_keeps_its_token(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not tried again and again by itself; resumed, it goes on from its token."""
+    tries = 0
+
+    async def defect(*_: Any, **__: Any) -> None:
+        nonlocal tries
+        tries += 1
+        raise ZeroDivisionError
+
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor()
+    with monkeypatch.context() as broken:
+        broken.setattr(SMSPartnerClient, "wait_until_ready", defect)
+        async with at_work(store, vendor):
+            record = await end_of(store, "job-1")
+            await asyncio.sleep(0.3)  # some looks at what needs attention
+    assert (record.state, record.token) == (JobState.FAILED, "tok-1")
+    assert tries == 1
+    await store.resume("job-1")
+    async with at_work(store, vendor):
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+    assert vendor.wire == {1: 1}
+
+
+async def test_a_defect_beside_a_claim_tells_what_is_known(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where something may have been sent, a person gets the claim: who, when, and its journal."""
+
+    async def defect(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(_rental, "rent", defect)
+    claim = _rental.claim
+
+    async def claimed(job: Any, nonce: str) -> Any:
+        mine = await claim(job, nonce)
+        await (await _desk.at_desk()).claim(job, None, mine)
+        return mine
+
+    monkeypatch.setattr(_rental, "claim", claimed)
+    await store.submit(jobs_of(1, tmp_path))
+    async with at_work(store, Vendor()):
+        record = await end_of(store, "job-1")
+    assert record.state is JobState.NEEDS_ATTENTION
+    assert record.attention["worker"] == record.worker
+    assert record.attention["claimed_at"]
+
+
+async def test_a_wrong_token_can_be_put_right(store: Store, tmp_path: Path) -> None:
+    """A job that failed with the token that somebody gave it takes another, but no other job's."""
+    await store.submit(jobs_of(2, tmp_path))
+    async with at_work(store, Vendor({1: [LOST]}, states={"tok-2": 0, "tok-typo": 3})):
+        assert (await end_of(store, "job-1")).state is JobState.NEEDS_ATTENTION
+        while (await store.record("job-2")).token is None:  # noqa: ASYNC110 - another task
+            await asyncio.sleep(0.01)
+        with pytest.raises(ValueError, match="token of job 'job-2'"):
+            await store.resolve("job-1", token="tok-2")
+        await store.resolve("job-1", token="tok-typo")
+        wrong = await end_of(store, "job-1")
+        assert (wrong.state, wrong.price) == (JobState.FAILED, Decimal("1.80"))
+        await store.resolve("job-1", token="tok-1")
+        right = await end_of(store, "job-1")
+    assert (right.state, right.token, right.price) == (JobState.DONE, "tok-1", Decimal("1.80"))

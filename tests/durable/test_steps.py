@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ async def desk(server: FaultServer, store: Store, tmp_path: Path) -> AsyncIterat
     """A desk with one job in its store, that it has taken."""
     await store.submit(jobs_of(1, tmp_path))
     ledger, journal = store._ledger, Journal.open(tmp_path / "journal", None)
-    signed, _, _ = await ledger(Ledger.beat, journal.worker_id, None, 30.0)
+    signed, _ = await ledger(Ledger.beat, journal.worker_id)
     await ledger(Ledger.feed, journal.worker_id, signed, 1)
     async with client_of(server) as client:
         desk = Desk(client=client, ledger=ledger, journal=journal)
@@ -84,6 +85,38 @@ async def test_nobody_pays_for_a_job_that_another_worker_has_claimed(
     assert caught.value.facts["attention"]["nonce"] == "another's"
     assert vendor.wire == {}
     assert await desk.claim(job, None, None) == first
+
+
+async def test_who_was_frozen_behind_its_claim_finds_the_way_barred(
+    store: Store,
+    vendor: Vendor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    desk: Desk,
+) -> None:
+    """From when on another worker looks for the token, and not only when that parks the job."""
+    job = job_of(tmp_path)
+    claimed = await _rental.claim(job, "frozen")
+    looked = asyncio.Event()
+    thawed = asyncio.Event()
+
+    async def balance(self: Desk, *, at_most: float = 0) -> tuple[None, None]:
+        del self, at_most
+        looked.set()
+        await thawed.wait()
+        return None, None
+
+    monkeypatch.setattr(type(desk), "balance", balance)
+    other = asyncio.create_task(_rental.rent(job, "1.80", claimed, fresh=False))
+    await looked.wait()
+    assert (await store.record("job-1")).state is JobState.RENTING
+    thawed.set()
+    with pytest.raises(StepFailedError) as caught:
+        await _rental.rent(job, "1.80", claimed, fresh=True)
+    assert caught.value.state == JobState.NEEDS_ATTENTION.value
+    assert vendor.wire == {}
+    with pytest.raises(StepFailedError):
+        await other
 
 
 async def test_nobody_pays_for_a_job_that_was_settled_meanwhile(
@@ -139,10 +172,13 @@ async def test_who_did_not_make_the_claim_finds_its_token_in_the_store(
     job = job_of(tmp_path)
     claimed = await _rental.claim(job, "first")
     paid = await _rental.rent(job, "1.80", claimed, fresh=True)
-    assert (await store.record("job-1")).token == paid["token"] == "tok-1"
+    record = await store.record("job-1")
+    assert record.token == paid["token"] == "tok-1"
     desk.journal.path.unlink()
-    assert await _rental.rent(job, "1.80", claimed, fresh=False) == paid
+    again = await _rental.rent(job, "1.99", claimed, fresh=False)
+    assert again["token"] == "tok-1"
     assert vendor.wire == {1: 1}
+    assert (await store.record("job-1")).price == record.price, "as it was told with the rental"
 
 
 async def test_who_did_not_make_the_claim_finds_its_token_in_the_journal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import stat
 import subprocess
@@ -13,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 from attrs import evolve
 
-from smspartner_async import ConfigurationError, SMSPartnerClient
-from smspartner_async._ledger import Ledger
+from smspartner_async import ConfigurationError, SMSPartnerClient, durable
+from smspartner_async._ledger import JOBS, Ledger
 from smspartner_async.durable import JobConflictError, JobState, Store, StoreError
 
 from .batches import jobs_of
@@ -139,3 +140,28 @@ def test_without_the_extra_it_says_what_to_install(module: str) -> None:
     )
     assert ran.stdout.startswith(f"{module} ")
     assert "pip install 'smspartner_async[durable]'" in ran.stdout
+
+
+async def test_a_watch_sees_what_was_written_late(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change whose time is long past when it is at last in the database is not passed over."""
+    monkeypatch.setattr(durable, "_OVERLAP", 0)
+    await store.submit(jobs_of(1, tmp_path))
+
+    def end(self: Ledger, connection: sa.Connection) -> None:
+        del self
+        change = sa.update(JOBS).values(state="given_up", changed=JOBS.c.changed + 1)
+        connection.execute(change)
+
+    async def end_later() -> None:
+        await asyncio.sleep(0.2)
+        await store._ledger(end)
+
+    seen: list[JobState] = []
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:  # so as not to hang
+        async for record in store.watch(interval=0.02):
+            if not seen:
+                tasks.create_task(end_later())
+            seen.append(record.state)
+    assert seen == [JobState.QUEUED, JobState.GIVEN_UP]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import pickle
 import shutil
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,6 +11,7 @@ from dbos import DBOSClient
 
 from benchmarks.durable_runs import ROOT, VendorProcess, WorkerProcess
 from smspartner_async import PollingPolicy, SMSPartnerClient
+from smspartner_async._rental import StepFailedError
 from smspartner_async.durable import JobState, Store
 
 from .batches import jobs_of
@@ -64,6 +67,22 @@ async def test_what_is_written_down_of_a_rental_never_changes(
     assert set(rent) == {"token", "price"}, RULE
     assert wait is None, RULE
     assert set(download) == {"path", "size", "sha256", "verified"}, RULE
+
+
+# What DBOS wrote down of a step that failed in version 0.1.0.
+FAILURE = (
+    "gASVpwAAAAAAAACMGHNtc3BhcnRuZXJfYXN5bmMuX2Vycm9yc5SMCF9yZWJ1aWxklJOUjBhzbXNwYXJ0bmVyX2Fz"
+    "eW5jLl9yZW50YWyUjA9TdGVwRmFpbGVkRXJyb3KUk5SMEnRoZSB2ZW5kb3IgaXMgYnVzeZSFlIaUUpR9lCiMBXN0"
+    "YXRllIwGZmFpbGVklIwFYWdhaW6UiIwFZmFjdHOUfZSMBWVycm9ylGgGc3ViLg=="
+)
+
+
+def test_a_failure_that_another_release_wrote_down_is_read() -> None:
+    """A job that tried again after it replays how it failed, by the names in the pickle."""
+    failure = pickle.loads(base64.b64decode(FAILURE))  # noqa: S301 - our own
+    assert type(failure) is StepFailedError, RULE
+    assert (failure.state, failure.again) == ("failed", True), RULE
+    assert failure.facts == {"error": "the vendor is busy"}, RULE
 
 
 async def test_jobs_of_another_release_go_on(store: Store, tmp_path: Path) -> None:

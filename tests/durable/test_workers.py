@@ -201,6 +201,7 @@ async def test_the_jobs_of_a_dead_worker_are_taken_over(store: Store, tmp_path: 
         async with (
             SMSPartnerClient(vendor.key, base_url=vendor.url, polling=QUICK) as client,
             store.worker(client, take_over_after=1.0) as heir,
+            asyncio.timeout(1.5 + 10),  # within 1.5 times that, and a few seconds, as is promised
         ):
             for n in (1, 2, 3):
                 record = await end_of(store, f"job-{n}")
