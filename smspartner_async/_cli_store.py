@@ -8,7 +8,6 @@ from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import typer
 
@@ -35,8 +34,6 @@ from ._results import NAME, Line, Results
 from .batch import read_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ._records import JobRecord
     from .durable import Store as Opened
 
@@ -59,14 +56,7 @@ def _url(store: str | None, out: Path | None) -> str | None:
         elif kept := Results.look(out / NAME).store:
             raise SMSPartnerError(f"this batch is kept in {kept}: give that with --store.")
     _check_installed(store)
-    if store is not None and not Path(_file_of(store)).exists():
-        raise SMSPartnerError(f"there is no store at {store}.")
     return store
-
-
-def _file_of(store: str) -> str:
-    """Tell the file of a store that has one; where it has none, something that is there."""
-    return urlsplit(store).path.removeprefix("/") if store.startswith("sqlite:") else "."
 
 
 def _check_installed(store: str | None) -> None:
@@ -154,10 +144,18 @@ def status(*, store: Store = None, out: Out = None, as_json: AsJson = False) -> 
         tell_each(display, known, place(store, out), beside=False)
 
 
-async def _records(url: str) -> "tuple[JobRecord, ...]":
+def _there(url: str) -> "Opened":
+    """Name a store that is there already."""
     from .durable import Store as Opened  # noqa: PLC0415 - it takes a second
 
-    async with Opened(url) as opened:
+    store = Opened(url)
+    if store.url.get_backend_name() == "sqlite" and not Path(store.url.database or "").exists():
+        raise SMSPartnerError(f"there is no store at {url}.")
+    return store
+
+
+async def _records(url: str) -> "tuple[JobRecord, ...]":
+    async with _there(url) as opened:
         return await opened.records()
 
 
@@ -243,8 +241,7 @@ def resolve(
         raise typer.BadParameter("a token is not blank.")
     url = _url(store, out)
     if url is not None:
-        how: dict[str, Any] = {"token": token, "not_charged": not_charged, "give_up": give_up}
-        asyncio.run(_changed(url, lambda opened: opened.resolve(job, **how)))
+        asyncio.run(_settle(url, job, token=token, not_charged=not_charged, give_up=give_up))
         Display().note(f"{job} is settled.")
         return
     assert out is not None  # noqa: S101 - told to the type checker
@@ -275,21 +272,28 @@ def resume(
     url = _url(store, out)
     if url is None:
         raise SMSPartnerError("without a store, a batch goes on with the same `batch run` again.")
+    if not asyncio.run(_resumed(url, jobs, Display())):
+        raise typer.Exit(1)
 
-    async def change(opened: "Opened") -> None:
+
+async def _resumed(url: str, jobs: list[str], display: Display) -> bool:
+    all_were = True
+    async with _there(url) as opened:
         for job in jobs:
-            await opened.resume(job)
-            Display().note(f"{job} goes on with the next worker.")
+            try:
+                await opened.resume(job)
+            except (LookupError, ValueError) as error:
+                display.job_failed(job, SMSPartnerError(error.args[0]))
+                all_were = False
+            else:
+                display.note(f"{job} goes on with the next worker.")
+    return all_were
 
-    asyncio.run(_changed(url, change))
 
-
-async def _changed(url: str, change: "Callable[[Opened], Awaitable[None]]") -> None:
-    from .durable import Store as Opened  # noqa: PLC0415 - it takes a second
-
-    async with Opened(url) as opened:
+async def _settle(url: str, job: str, **how: Any) -> None:
+    async with _there(url) as opened:
         try:
-            await change(opened)
+            await opened.resolve(job, **how)
         except LookupError as error:
             raise SMSPartnerError(f"{error.args[0]} Nothing was changed.") from None
 

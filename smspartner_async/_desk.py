@@ -62,7 +62,7 @@ class Claim(TypedDict):
     balance_before: str | None
     balance_before_at: str | None
     found_by: NotRequired[str]
-    """A worker that found it, made by another, and could not tell what became of it."""
+    """Another worker, that found it: from then on its maker may not pay."""
 
 
 @define(eq=False, kw_only=True)
@@ -123,8 +123,10 @@ class Desk:
                     future.set_result(was_kept)
             self.freed.set()
 
-    async def claim(self, job: Job, before: Claim | None, after: Claim | None) -> Claim | None:
-        """Put one claim in a job's record in the place of another; the one that stands there."""
+    async def claim(
+        self, job: Job, before: Claim | None, after: Claim | dict[str, Any] | None
+    ) -> Claim | None:
+        """Put something in a job's record in the place of a claim; the claim that stands there."""
         claims = (json.dumps(claim or {}) for claim in (before, after))
         facts: Any = json.loads(await self.ledger(Ledger.claim, job["id"], job["run"], *claims))
         return facts if "nonce" in facts else None

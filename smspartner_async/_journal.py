@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from ._partfile import fsync_folder, lock
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_log = logging.getLogger(__package__)
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
@@ -55,12 +58,12 @@ class Journal:
         for name in names:
             path = folder / f"{name}.jsonl"
             fd = os.open(path, _FLAGS, 0o600)
-            path.chmod(0o600)  # it may have been restored from a backup
             try:
                 lock(fd)
             except BlockingIOError:
                 os.close(fd)
                 continue
+            path.chmod(0o600)  # it may come from a backup
             first, whole, rest = path.read_bytes().partition(b"\n")
             if not whole:  # new, or cut short by a power cut before anything was done
                 os.ftruncate(fd, 0)
@@ -82,8 +85,9 @@ class Journal:
         """
         line = {"at": now(), **line}
         data = json.dumps(line).encode() + b"\n"
-        if os.write(self._fd, data) < len(data):
-            raise OSError(f"{self.path} is cut short: the disk is full.")
+        if (written := os.write(self._fd, data)) < len(data):
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise OSError(f"{self.path} takes no more: the disk is full.")
 
     async def safe(self) -> None:
         """Wait until all that was written so far is on the disk."""
@@ -96,13 +100,16 @@ class Journal:
         await asyncio.shield(self._sync)
 
     def lines(self, nonce: str) -> list[dict[str, Any]]:
-        """Find what any worker of this folder wrote of one claim."""
-        return [
-            json.loads(line)
-            for path in sorted(self.path.parent.glob("*.jsonl"))
-            for line in path.read_bytes().splitlines()
-            if nonce.encode() in line and line.endswith(b"}")
-        ]
+        """Find what any worker of this folder wrote of one claim, as far as it can be read."""
+        found = []
+        for path in sorted(self.path.parent.glob("*.jsonl")):
+            try:
+                # Those that were not cut short.
+                lines = [line for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+                found += [json.loads(line) for line in lines if nonce.encode() in line]
+            except (OSError, ValueError) as error:
+                _log.warning("journal %s cannot be read: %s", path, error)
+        return found
 
     def token(self, nonce: str) -> str | None:
         """Find the token that was paid for with one claim."""

@@ -12,13 +12,13 @@ import hashlib
 import logging
 import os
 import secrets
-from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypedDict, TypeVar
 
 from attrs import asdict
 from dbos import DBOS
+from sqlalchemy.exc import DBAPIError
 
 from ._desk import Claim, Desk, Job, at_desk, pauses, the_desk, workflow_id
 from ._errors import (
@@ -80,6 +80,10 @@ def accounted_for(
             if state is JobState.NEEDS_ATTENTION:
                 _log.error("job %r needs attention: %s", job["id"], facts["error"])
             await desk.note(job, state=state, facts=facts)
+        except Exception as error:
+            _log.exception("job %r cannot be ended now; it is taken up again", job["id"])
+            # Ended here, it would be nobody's. DBOS believes that it runs, and a worker sees.
+            raise asyncio.CancelledError from error
         finally:
             del desk.executions[task]
 
@@ -94,18 +98,21 @@ async def _end_of(
         try:
             return JobState.DONE, {"file": await business(job)}
         except StepFailedError as failure:
+            if failure.state == JobState.NEEDS_ATTENTION.value:
+                return JobState.NEEDS_ATTENTION, failure.facts
             if not failure.again:
-                return JobState(failure.state), failure.facts
+                return await _failed(desk, job, failure.facts)
+        except DBAPIError:
+            raise  # the database of DBOS, not the job
         except Exception as error:  # noqa: BLE001 - it is in the log and in the job's record
-            return await _unforeseen(desk, job, error)
+            return await _failed(desk, job, {"error": _unexpected(job, error)})
         with desk.interruptible():
             await DBOS.sleep_async(next(ahead))
 
 
-async def _unforeseen(desk: Desk, job: Job, error: Exception) -> tuple[JobState, dict[str, Any]]:
-    """Tell how a job ends that a defect has stopped, or a database that takes nothing."""
-    facts: dict[str, Any] = {"error": _unexpected(job, error)}
-    claimed = await desk.claim(job, None, None)
+async def _failed(desk: Desk, job: Job, facts: dict[str, Any]) -> tuple[JobState, dict[str, Any]]:
+    """Fail a job, unless it may be paid for: from here on nobody can claim it in this run."""
+    claimed = await desk.claim(job, None, facts)
     if claimed is None:
         return JobState.FAILED, facts  # nothing was sent
     token = job["token"] or await desk.token_of(job, claimed["nonce"])
@@ -213,9 +220,8 @@ async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh
             "price": total,
             "balance_now": balance,
             "balance_now_at": balance_at,
+            "journal_lines": desk.journal.lines(claimed["nonce"]),
         }
-        with suppress(OSError, ValueError):  # of another worker's journal
-            attention["journal_lines"] = desk.journal.lines(claimed["nonce"])
         what = str(error) if unknown else _unexpected(job, error)
         raise StepFailedError(JobState.NEEDS_ATTENTION, error=what, attention=attention) from error
     return paid

@@ -22,7 +22,7 @@ from ._records import JobState
 from ._rental import VERSION, rental
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__package__)
 
-_NAME: Final = "smspartner"  # of DBOS's application: all workers of a store are one
 # For DBOS's own short errands to the database. More of them get into each other's way: with 32 a
 # job takes a quarter more CPU time.
 _THREADS: Final = 8
@@ -88,8 +87,6 @@ class Workplace:
                 self._launch(stack)
             stack.push_async_callback(_cancelled, asyncio.create_task(self._beat()))
             stack.push_async_callback(self._desk.drain)
-            if self.dbos is not None:
-                await _resume((await _pending(self.id)).keys() - {*self._desk.executions.values()})
             stack.push_async_callback(_cancelled, asyncio.create_task(self._feed()))
             self._at_the_end = stack.pop_all()
         return journal
@@ -110,7 +107,7 @@ class Workplace:
         logging.getLogger("dbos").addHandler(logging.NullHandler())  # it would print otherwise
         DBOS(
             config={
-                "name": _NAME,
+                "name": "smspartner",  # all workers of a store are one application
                 "system_database_url": self.ledger.url.render_as_string(hide_password=False),
                 "application_version": VERSION,
                 "executor_id": self.id,
@@ -157,7 +154,7 @@ class Workplace:
         if seen.get(self.id, 0) > signed - patience * SECOND and not self.ledger.is_file:
             await asyncio.sleep(patience)  # one that lives beats meanwhile
             before, (signed, seen) = signed, await self.ledger(Ledger.beat, self.id)
-            if seen.get(self.id) != before:
+            if seen.get(self.id) not in (before, before - 1):  # `bury` has told of a take-over
                 raise ConfigurationError(f"A worker with the id {self.id!r} is running already.")
         self._signed = signed
 
@@ -176,8 +173,8 @@ class Workplace:
                     if at == 0 or self._silent.get(worker) == at:
                         await self._take_over(worker, at)
                 self._silent = silent
-                if self.dbos is not None and number % 4 == 0:
-                    await self._sweep({self.id, *seen})
+                if number % 4 == 0:
+                    await self._sweep(seen.keys())
                 await self._reconcile()
             except Exception:  # noqa: BLE001 - without beats, others take this worker for dead
                 _log.exception("a look at the other workers failed; it is taken again")
@@ -189,10 +186,14 @@ class Workplace:
             await _resume(await _pending(dead))
             await self.ledger(Ledger.bury, dead, taken_at)
 
-    async def _sweep(self, workers: set[str]) -> None:
-        """Take back what DBOS has handed to processes of its application that are no workers."""
-        jobs = (await _pending()).items()
-        adrift = {(job, holder) for job, holder in jobs if holder not in workers}
+    async def _sweep(self, others: Collection[str]) -> None:
+        """Take up what DBOS has running where nobody works on it, seen so twice.
+
+        An application's DBOS hands jobs to processes without a worker, too.
+        """
+        here = {*self._desk.executions.values()}
+        held = (await _pending()).items()
+        adrift = {(job, at) for job, at in held if at not in others and job not in here}
         await _resume(job for job, _ in adrift & self._adrift)
         self._adrift = adrift
 
@@ -210,13 +211,11 @@ class Workplace:
         """Go on with jobs whose token has turned up after all."""
         for row in await self.ledger.rows(JOBS.c.state == JobState.NEEDS_ATTENTION.value):
             claim = json.loads(row.facts).get("attention", {})
-            token = row.token
+            token, nonce = row.token, claim.get("nonce")
             # Once will do: what this worker is told later, it writes into the row, too.
-            new = claim.get("worker") == self.id and claim["nonce"] not in self._searched
-            if token is None and new:
-                with suppress(OSError, ValueError):  # of another worker's journal
-                    token = await asyncio.to_thread(self._desk.journal.token, claim["nonce"])
-                    self._searched.add(claim["nonce"])
+            if token is None and claim.get("worker") == self.id and nonce not in self._searched:
+                self._searched.add(nonce)
+                token = await asyncio.to_thread(self._desk.journal.token, nonce)
             if token is not None:
                 _log.warning("the token of job %r has turned up: %s", row.id, token)
                 known = {"token": token, "price": row.price or claim.get("price"), "facts": "{}"}

@@ -275,7 +275,8 @@ class Store:
             dbos: the application's own DBOS, where it has one: launched, on the running event
                 loop, with an executor_id of its own and a pinned application_version. It is not
                 ended with the worker. All workers of a store must have one application name and
-                one system database: one takes over from another only what it finds there.
+                one system database: one takes over from another only what it finds there. An
+                application's DBOS serves one store.
 
         Raises:
             ConfigurationError: another living worker has this id, or DBOS runs in this process

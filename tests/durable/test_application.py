@@ -103,14 +103,14 @@ from smspartner_async.durable import Store
 
 async def main(folder, url, key, name):
     database = f"sqlite:///{folder}/application.db"
-    DBOS(config={"name": "some-application", "system_database_url": database,
+    dbos = DBOS(config={"name": "some-application", "system_database_url": database,
                  "application_version": "7", "executor_id": name})
     DBOS.launch()
     quick = PollingPolicy(first_interval=0.05, max_interval=0.2)
     async with (
         Store(f"sqlite:///{folder}/rentals.db") as store,
         SMSPartnerClient(key, base_url=url, polling=quick) as client,
-        store.worker(client, take_over_after=0.8, dbos=DBOS),
+        store.worker(client, take_over_after=0.8, dbos=dbos),
     ):
         await asyncio.sleep(60)
 

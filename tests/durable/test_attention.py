@@ -344,3 +344,58 @@ async def test_a_wrong_token_can_be_put_right(store: Store, tmp_path: Path) -> N
         await store.resolve("job-1", token="tok-1")
         right = await end_of(store, "job-1")
     assert (right.state, right.token, right.price) == (JobState.DONE, "tok-1", Decimal("1.80"))
+
+
+async def test_a_job_that_fails_leaves_the_claim_of_another_worker_alone(
+    store: Store, tmp_path: Path
+) -> None:
+    """A worker with another database for its workflows may be paying: a person is told of it."""
+    await store.submit(jobs_of(1, tmp_path))
+    claim = '{"nonce": "another\'s", "worker": "elsewhere"}'
+    assert await store._ledger(Ledger.claim, "job-1", 1, "{}", claim) == claim
+    async with at_work(store, Vendor(prices=[NO_MONEY])):
+        record = await end_of(store, "job-1")
+    assert record.state is JobState.NEEDS_ATTENTION
+    assert record.attention["worker"] == "elsewhere"
+    assert "credit" in (record.error or "")
+
+
+async def test_nobody_can_claim_a_job_that_is_being_failed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the look at the claim on, and not from when the failure is written down."""
+    note, late = Ledger.note, list[str]()
+
+    def slow(self: Ledger, connection: Any, notes: Any) -> list[bool]:
+        if any(note["new_state"] == "failed" for note in notes):
+            late.append(self.claim(connection, "job-1", 1, "{}", '{"nonce": "late"}'))
+        return note(self, connection, notes)
+
+    monkeypatch.setattr(Ledger, "note", slow)
+    await store.submit(jobs_of(1, tmp_path))
+    async with at_work(store, Vendor(prices=[NO_MONEY])):
+        assert (await end_of(store, "job-1")).state is JobState.FAILED
+    (stands,) = late
+    assert "nonce" not in stands
+
+
+async def test_an_end_that_cannot_be_written_down_strands_no_job(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store refuses the record, the job is taken up again, and not paid again."""
+    note, failures = Ledger.note, [StoreError("The database is broken.")]
+
+    def broken(self: Ledger, connection: Any, notes: Any) -> list[bool]:
+        if failures and any(note["new_state"] == "done" for note in notes):
+            raise failures.pop()
+        return note(self, connection, notes)
+
+    monkeypatch.setattr(Ledger, "note", broken)
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor()
+    async with at_work(store, vendor), asyncio.timeout(30):  # so as not to hang if it is broken
+        record = await end_of(store, "job-1")
+    assert not failures
+    assert (record.state, record.run, record.token) == (JobState.DONE, 1, "tok-1")
+    assert vendor.wire == {1: 1}
+    assert vendor.served == {"tok-1": 1}

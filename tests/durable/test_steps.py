@@ -148,7 +148,8 @@ async def test_a_journal_that_cannot_be_read_leaves_an_unknown_outcome_unknown(
         await _rental.rent(job, "1.80", claimed, fresh=fresh)
     assert caught.value.state == JobState.NEEDS_ATTENTION.value
     assert caught.value.facts["attention"]["nonce"] == "first"
-    assert "journal_lines" not in caught.value.facts["attention"]
+    lines = caught.value.facts["attention"]["journal_lines"]
+    assert len(lines) == int(fresh), "those of the journals that can be read"
 
 
 async def test_who_was_refused_gives_its_claim_back(

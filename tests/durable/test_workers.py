@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -78,6 +79,20 @@ async def test_a_journal_that_was_cut_short_goes_on(tmp_path: Path) -> None:
     assert journal.token("aa") == "tok-1"
     assert journal.token("bb") is None
     assert [journal.token(f"c{n}") for n in range(20)] == [f"tok-{n}" for n in range(20)]
+    journal.close()
+
+
+async def test_a_full_disk_spoils_no_line_that_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that is written in part fails, and the next one stands on its own."""
+    journal, write = Journal.open(tmp_path, None), os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: write(fd, data[:20]))
+        with pytest.raises(OSError, match="disk is full"):
+            journal.write(nonce="aa", token="tok-1")
+    journal.write(nonce="aa", token="tok-2")
+    assert journal.token("aa") == "tok-2"
     journal.close()
 
 
