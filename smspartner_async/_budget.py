@@ -1,4 +1,4 @@
-"""The account's requests a minute, kept by all workers of a store together.
+"""The account's limit of requests a minute, kept to by all workers of a store together.
 
 Permits are moments, reserved in blocks in one row of the database: each is for one worker alone,
 and is worth nothing once it has passed, so that a worker that was frozen cannot catch up.

@@ -125,7 +125,7 @@ def status(*, store: Store = None, out: Out = None, as_json: AsJson = False) -> 
         stand = _stand_in_store(asyncio.run(_records(url)))
     else:
         assert out is not None  # noqa: S101 - told to the type checker
-        stand = _stand_of(Results.look(out / NAME))
+        stand = _stand_in_results(Results.look(out / NAME))
     if as_json:
         display.document(stand)
         return
@@ -179,7 +179,7 @@ def _stand_in_store(records: "tuple[JobRecord, ...]") -> dict[str, Any]:
     )
 
 
-def _stand_of(results: Results) -> dict[str, Any]:
+def _stand_in_results(results: Results) -> dict[str, Any]:
     doubts = known_in_results(results)
     names = {Line.RENTING: "needs_attention", Line.UNKNOWN: "needs_attention", Line.PAID: "waiting"}
     return _stand(
@@ -266,8 +266,8 @@ def resume(
 ) -> None:
     """Let jobs of a store that failed go on.
 
-    From its token on where one is paid for, or else from its price. A batch that was run goes on
-    by itself when it is run again.
+    Each goes on from its token if it is paid for, or else from pricing. A batch without a store
+    goes on when `batch run` is typed again.
     """
     url = _url(store, out)
     if url is None:
@@ -277,17 +277,17 @@ def resume(
 
 
 async def _resumed(url: str, jobs: list[str], display: Display) -> bool:
-    all_were = True
+    all_resumed = True
     async with _there(url) as opened:
         for job in jobs:
             try:
                 await opened.resume(job)
             except (LookupError, ValueError) as error:
                 display.job_failed(job, SMSPartnerError(error.args[0]))
-                all_were = False
+                all_resumed = False
             else:
                 display.note(f"{job} goes on with the next worker.")
-    return all_were
+    return all_resumed
 
 
 async def _settle(url: str, job: str, **how: Any) -> None:

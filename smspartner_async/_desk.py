@@ -1,6 +1,6 @@
 """What the steps of a rental in this process work with: a client, a journal, a store.
 
-DBOS calls functions, and is one in a process: so there is one desk, and they find it here.
+DBOS calls plain functions, and a process has one DBOS: so it has one desk, found here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _log = logging.getLogger(__package__)
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds
 _LONGEST_PAUSE: Final = 60.0
 _BALANCE_FOR: Final = 60.0  # seconds for which a known balance will do
-_NOBODY_HERE: Final = 10.0  # seconds
+_NOBODY_HERE: Final = 10.0  # seconds to wait for a worker in this process
 _DRAINING: Final = 0.2  # seconds between two looks at what is still under way
 
 
@@ -62,7 +62,7 @@ class Claim(TypedDict):
     balance_before: str | None
     balance_before_at: str | None
     found_by: NotRequired[str]
-    """Another worker, that found it: from then on its maker may not pay."""
+    """The worker that found this claim of another: from then on its maker may not pay."""
 
 
 @define(eq=False, kw_only=True)
@@ -70,9 +70,10 @@ class Desk:
     """What the steps in this process work with.
 
     Attributes:
-        freed: set whenever jobs have come to where they need no slot any more.
+        freed: set after every write: slots may have become free.
         executions: the workflows under way, by their tasks.
-        idle: the tasks that may be broken off.
+        passed_over: the workflows that an error of DBOS's own database has stopped once.
+        cancellable: the tasks that may be cancelled now; see `interruptible`.
     """
 
     client: SMSPartnerClient
@@ -81,7 +82,8 @@ class Desk:
     draining: bool = field(default=False, init=False)
     freed: asyncio.Event = field(factory=asyncio.Event, init=False)
     executions: dict[asyncio.Task[Any], str] = field(factory=dict, init=False)
-    idle: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    cancellable: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    passed_over: set[str] = field(factory=set, init=False)
     _notes: list[tuple[dict[str, Any], asyncio.Future[bool]]] = field(factory=list, init=False)
     _writer: asyncio.Task[None] | None = field(default=None, init=False)
     _balance: tuple[str, str, float] | None = field(default=None, init=False)
@@ -126,7 +128,10 @@ class Desk:
     async def claim(
         self, job: Job, before: Claim | None, after: Claim | dict[str, Any] | None
     ) -> Claim | None:
-        """Put something in a job's record in the place of a claim; the claim that stands there."""
+        """Compare and swap the claim in a job's record; the claim that stands there then, if any.
+
+        `None` is no claim. `after` may be a failure, too: then nobody can claim the job any more.
+        """
         claims = (json.dumps(claim or {}) for claim in (before, after))
         facts: Any = json.loads(await self.ledger(Ledger.claim, job["id"], job["run"], *claims))
         return facts if "nonce" in facts else None
@@ -145,17 +150,17 @@ class Desk:
         assert task is not None  # noqa: S101 - told to the type checker
         if self.draining:
             raise asyncio.CancelledError
-        self.idle.add(task)
+        self.cancellable.add(task)
         try:
             yield
         finally:
-            self.idle.discard(task)
+            self.cancellable.discard(task)
 
     async def drain(self) -> None:
         """End all executions; what is being paid is seen through, however often cancelled."""
         self.draining, cancelled = True, None
         while self.executions:
-            for task in self.idle:
+            for task in self.cancellable:
                 task.cancel()
             try:
                 await asyncio.wait(set(self.executions), timeout=_DRAINING)

@@ -1,7 +1,7 @@
 """A worker's own notes of its rents, in a file beside the store: on the disk before anyone goes on.
 
 It tells of a token that the database does not know of: of a worker that died, or lost its jobs to
-another one, between the vendor's answer and the record. It holds neither the key nor a number.
+another one, between the vendor's answer and the record. It holds no key, and no phone number.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0
 
 @define
 class Journal:
-    """One worker's file, locked for as long as it lives, which keeps the worker's id its own.
+    """One worker's file. It is locked while the worker lives, so that no other takes its id.
 
     Attributes:
         worker_id: stands in the first line of the file: the same after every restart.
@@ -123,5 +123,5 @@ class Journal:
 
 
 def now() -> str:
-    """Write the time down."""
+    """Tell the time, in UTC and ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

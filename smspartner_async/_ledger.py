@@ -41,7 +41,7 @@ JOBS: Final = sa.Table(
     sa.Column("worker", sa.Text),
     sa.Column("token", sa.Text),
     sa.Column("price", sa.Text),
-    sa.Column("facts", sa.Text, nullable=False),  # JSON: under way a claim, or {}; then the end
+    sa.Column("facts", sa.Text, nullable=False),  # JSON: the claim, or {}; at last, how it ended
     sa.Column("changed", sa.BigInteger, nullable=False, index=True),
     sa.Index("smspartner_jobs_by_state", "state", "number"),
 )
@@ -76,14 +76,14 @@ _NOTE: Final = (
         worker=_while_under_way("worker", sa.bindparam("by")),
         facts=_while_under_way("facts", _if_told("facts")),
         token=_if_told("token"),
-        price=sa.func.coalesce(JOBS.c.price, sa.bindparam("new_price")),  # the first: the vendor's
+        price=sa.func.coalesce(JOBS.c.price, sa.bindparam("new_price")),  # the first stays
     )
 )
-# Alone among all writers. The number is any: it stands for this package in Postgres.
+# Writers take turns. The number is arbitrary: it is this package's advisory lock.
 _ALONE: Final = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": (
-        # Who loses power, or is frozen, with the lock in its hand loses that too.
+        # A worker that loses power, or is frozen, while it holds the lock loses the lock.
         "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), "
         "pg_advisory_xact_lock(7662378)"
     ),
@@ -96,7 +96,7 @@ _CLOCKS: Final[Mapping[str, sa.ColumnElement[int]]] = {
 
 @define(eq=False)
 class Ledger:
-    """One database, used by one thread of this process at a time."""
+    """One database, used only from a thread of this ledger's own."""
 
     url: sa.URL
     patient: bool = False  # a worker outlives a restart of its database
@@ -208,18 +208,19 @@ class Ledger:
         return len(new), []
 
     def feed(
-        self, connection: sa.Connection, me: str, signed: int | None, concurrency: int
+        self, connection: sa.Connection, me: str, beat_at: int | None, concurrency: int
     ) -> list[sa.Row[Any]]:
         """Take queued jobs for one worker: its fair share of those that may be renting at once.
 
-        Gives all that it has taken, and not yet paid. One that was taken over from since it has
-        `signed` takes nothing before it has beaten again: nobody would take over that.
+        Gives all that it has taken and not yet paid for. `beat_at` is its own last beat: where its
+        row says otherwise, others have taken over from it, and it takes nothing before its next
+        beat, because nobody would take over what it took now.
         """
         renting = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value)
         all_taken = connection.execute(renting).all()
         mine = [row for row in all_taken if row.worker == me]
         workers = dict(connection.execute(sa.select(_WORKERS.c.id, _WORKERS.c.seen)).all())
-        share = -(-concurrency // len(workers)) if workers.get(me) == signed else 0
+        share = -(-concurrency // len(workers)) if workers.get(me) == beat_at else 0
         room = max(0, min(share - len(mine), concurrency - len(all_taken)))
         queued = sa.select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED.value)
         queued = queued.order_by(JOBS.c.number).limit(room)
@@ -230,7 +231,10 @@ class Ledger:
     def claim(
         self, connection: sa.Connection, job_id: str, run: int, before: str, after: str
     ) -> str:
-        """Put one claim in the place of another, if that stands there; what stands there then."""
+        """Compare and swap: put `after` in the place of `before`, if that is what stands there.
+
+        Gives what stands there then.
+        """
         row = sa.and_(JOBS.c.id == job_id, JOBS.c.run == run)
         connection.execute(sa.update(JOBS).where(row, JOBS.c.facts == before).values(facts=after))
         return connection.execute(sa.select(JOBS.c.facts).where(row)).scalar() or "{}"
@@ -258,18 +262,18 @@ class Ledger:
         return connection.execute(update.values(changed=self.now, **all_values)).rowcount == 1
 
     def beat(self, connection: sa.Connection, me: str) -> tuple[int, dict[str, int]]:
-        """Show that a worker lives. Gives how it has signed, and when each was seen before that."""
+        """Show that a worker lives. Gives the time of this beat, and all last beats before it."""
         seen = dict(connection.execute(sa.select(_WORKERS.c.id, _WORKERS.c.seen)).all())
-        return self._sign(connection, me, self.now), seen
+        return self._set_seen(connection, me, self.now), seen
 
     def leave(self, connection: sa.Connection, me: str) -> None:
         """Say that a worker has ended, so that others take over at once."""
-        self._sign(connection, me, sa.literal(0))
+        self._set_seen(connection, me, sa.literal(0))
 
-    def _sign(self, connection: sa.Connection, me: str, seen: sa.ColumnElement[int]) -> int:
+    def _set_seen(self, connection: sa.Connection, me: str, seen: sa.ColumnElement[int]) -> int:
         connection.execute(sa.delete(_WORKERS).where(_WORKERS.c.id == me))
-        signed = sa.insert(_WORKERS).values(id=me, seen=seen).returning(_WORKERS.c.seen)
-        return int(connection.execute(signed).scalar_one())
+        beat = sa.insert(_WORKERS).values(id=me, seen=seen).returning(_WORKERS.c.seen)
+        return int(connection.execute(beat).scalar_one())
 
     def inherit(self, connection: sa.Connection, me: str, dead: str, seen: int) -> int | None:
         """Take the jobs that a dead worker had taken and not yet paid, unless another one has.
@@ -288,7 +292,8 @@ class Ledger:
         """Forget a dead worker, whose jobs are all taken over; one that lives after all is told."""
         known = _WORKERS.c.id == dead
         unseen = sa.delete(_WORKERS).where(known, _WORKERS.c.seen == taken_at)
-        if connection.execute(unseen).rowcount == 0:  # its next beat finds what it did not write
+        # If it has beaten since, it lives: its next beat finds a time that it did not write.
+        if connection.execute(unseen).rowcount == 0:
             told = sa.update(_WORKERS).where(known, _WORKERS.c.seen > 0)
             connection.execute(told.values(seen=_WORKERS.c.seen - 1))
 
@@ -297,7 +302,7 @@ class Ledger:
     ) -> tuple[int, int, int]:
         """Reserve permits for requests. Tell how many, the moment of the first, and the time."""
         distance = math.ceil(60 * SECOND / per_minute)
-        count = max(1, min(wanted, int(per_minute // 60)))  # no more than a second holds
+        count = max(1, min(wanted, int(per_minute // 60)))  # at most one second's worth at a time
         now: int = connection.execute(sa.select(self.now)).scalar_one()
         free_at = connection.execute(sa.select(_BUDGET.c.free_at)).scalar()
         if free_at is None:

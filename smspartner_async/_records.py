@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class JobState(Enum):
-    """Where a job stands. The last four are ends, until somebody resumes or resolves it."""
+    """Where a job stands. The last four are final, until somebody resumes or resolves the job."""
 
     QUEUED = "queued"
     RENTING = "renting"
@@ -36,6 +36,7 @@ class JobState(Enum):
     NEEDS_ATTENTION = "needs_attention"
     """Whether it was charged is not known: `attention` tells what is; `resolve` settles it."""
     GIVEN_UP = "given_up"
+    """A person gave it up with `resolve`: nobody works on it any more."""
 
     @property
     def is_open(self) -> bool:
@@ -74,7 +75,7 @@ class JobRecord:
         state: where it stands.
         run: 1, and one more for each time that it was resumed or resolved.
         token: the paid rental.
-        price: what was paid, as the vendor told it with the rental, or else with the price;
+        price: what was paid, as the vendor told it with the rental, or else with the quote;
             `None` without a token, and where the vendor gave none.
         file: the file, at DONE. It is on the machine of `worker`.
         error: why it FAILED, or NEEDS_ATTENTION, in words.
@@ -82,7 +83,7 @@ class JobRecord:
             file there), `journal_lines` (what the journals at hand say), `price`,
             `balance_before` and `balance_before_at` (up to a minute before), `balance_now` and
             `balance_now_at`. What is not known is missing, or `None`.
-        worker: who took it last.
+        worker: the one that took it, or was the last to write down how far it is.
         changed_at: when, by the database's clock.
     """
 
@@ -117,7 +118,7 @@ class Worker:
 
 
 def written(job: RentalJob) -> str:
-    """Write a job, the same for the same content."""
+    """Write down what a job asks for: the same text for the same content."""
     limit = None if job.max_total is None else f"{job.max_total.normalize():f}"
     content = {"targeting": plain(job.targeting), "volumes": job.volumes, "max_total": limit}
     return json.dumps({**content, "path": str(job.path)}, sort_keys=True)

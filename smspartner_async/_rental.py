@@ -43,6 +43,7 @@ _P = ParamSpec("_P")
 _log = logging.getLogger(__package__)
 
 VERSION: Final = "smspartner-1"
+WORKFLOW: Final = "smspartner.rental"
 
 
 class Paid(TypedDict):
@@ -53,7 +54,7 @@ class Paid(TypedDict):
 
 
 class StepFailedError(SMSPartnerError):
-    """Why a step failed. DBOS pickles it by this name, so that neither it nor its room may move."""
+    """Why a step failed. DBOS pickles it by its module and name: neither may ever change."""
 
     def __init__(self, state: JobState, *, again: bool = False, **facts: Any) -> None:
         super().__init__(facts["error"])
@@ -82,7 +83,8 @@ def accounted_for(
             await desk.note(job, state=state, facts=facts)
         except Exception as error:
             _log.exception("job %r cannot be ended now; it is taken up again", job["id"])
-            # Ended here, it would be nobody's. DBOS believes that it runs, and a worker sees.
+            # Ended here, the workflow would be over, and its job nobody's. Cancelled, it still
+            # runs for DBOS, and the sweep of a worker takes it up again.
             raise asyncio.CancelledError from error
         finally:
             del desk.executions[task]
@@ -102,9 +104,12 @@ async def _end_of(
                 return JobState.NEEDS_ATTENTION, failure.facts
             if not failure.again:
                 return await _failed(desk, job, failure.facts)
-        except DBAPIError:
-            raise  # the database of DBOS, not the job
-        except Exception as error:  # noqa: BLE001 - it is in the log and in the job's record
+        except Exception as error:
+            # Of DBOS's own database, it is not the job's, and passes; but DBOS may have recorded it
+            # as the outcome of a step, and then it comes again each time.
+            if isinstance(error, DBAPIError) and workflow_id(job) not in desk.passed_over:
+                desk.passed_over.add(workflow_id(job))
+                raise
             return await _failed(desk, job, {"error": _unexpected(job, error)})
         with desk.interruptible():
             await DBOS.sleep_async(next(ahead))
@@ -153,7 +158,7 @@ def _step(
     return decorate
 
 
-@DBOS.workflow(name="smspartner.rental", max_recovery_attempts=None)
+@DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
 @accounted_for
 async def rental(job: Job) -> dict[str, Any]:
     """Rent what a job asks for, and bring its file."""
@@ -179,7 +184,7 @@ async def price(desk: Desk, job: Job) -> str | None:
 
 @_step("claim")
 async def claim(desk: Desk, job: Job, nonce: str) -> Claim:
-    """Record who is going to rent: whoever finds another nonce here than its own may not."""
+    """Record who is going to rent: an execution that gets back another's nonce may not pay."""
     with desk.interruptible():
         balance, balance_at = await desk.balance() if job["token"] is None else (None, None)
     return {
@@ -197,8 +202,9 @@ async def rent(desk: Desk, job: Job, total: str | None, claimed: Claim, *, fresh
     """Pay, if the claim is this execution's own; else find the token that its maker has left."""
     mine, paid = False, None
     try:
-        # Others may have another database for their workflows, or have settled the job meanwhile.
-        # Who finds the claim of another bars the way to that one: it may be only frozen.
+        # DBOS alone is not enough: another worker may keep its workflows in another database, or
+        # somebody may have settled the job meanwhile. So the claim must stand in the store, too.
+        # Whoever finds another's claim marks it: its maker may only be frozen, and must not pay.
         bar: Claim = claimed if fresh else {**claimed, "found_by": desk.journal.worker_id}
         standing = await desk.claim(job, None, bar)
         mine = fresh and standing == claimed

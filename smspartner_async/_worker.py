@@ -19,7 +19,7 @@ from ._errors import AccessDeniedError, AuthenticationError, ConfigurationError,
 from ._journal import Journal
 from ._ledger import JOBS, SECOND, Ledger
 from ._records import JobState
-from ._rental import VERSION, rental
+from ._rental import VERSION, WORKFLOW, rental
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -53,7 +53,7 @@ class Workplace:
     dbos: DBOS | None
     _desk: Desk = field(init=False)
     _at_the_end: AsyncExitStack = field(init=False)
-    _signed: int | None = field(default=None, init=False)
+    _beat_at: int | None = field(default=None, init=False)
     _begun: set[tuple[str, int]] = field(factory=set, init=False)
     _silent: dict[str, int] = field(factory=dict, init=False)
     _adrift: set[tuple[str, str | None]] = field(factory=set, init=False)
@@ -125,7 +125,7 @@ class Workplace:
         while True:
             self._desk.freed.clear()
             try:
-                taken = self.ledger(Ledger.feed, self.id, self._signed, self.concurrency)
+                taken = self.ledger(Ledger.feed, self.id, self._beat_at, self.concurrency)
                 await self._start(await taken)
             except Exception:  # noqa: BLE001 - the next look may go well
                 _log.exception("a look for jobs failed; it is taken again")
@@ -149,27 +149,28 @@ class Workplace:
 
     async def _sign_in(self) -> None:
         """Begin to beat, if nobody else does under this id."""
-        signed, seen = await self.ledger(Ledger.beat, self.id)
+        beat_at, seen = await self.ledger(Ledger.beat, self.id)
         patience = self.take_over_after / 3
-        if seen.get(self.id, 0) > signed - patience * SECOND and not self.ledger.is_file:
-            await asyncio.sleep(patience)  # one that lives beats meanwhile
-            before, (signed, seen) = signed, await self.ledger(Ledger.beat, self.id)
-            if seen.get(self.id) not in (before, before - 1):  # `bury` has told of a take-over
+        if seen.get(self.id, 0) > beat_at - patience * SECOND and not self.ledger.is_file:
+            await asyncio.sleep(patience)  # a living one would beat meanwhile
+            before, (beat_at, seen) = beat_at, await self.ledger(Ledger.beat, self.id)
+            if seen.get(self.id) not in (before, before - 1):  # one less is what `bury` has written
                 raise ConfigurationError(f"A worker with the id {self.id!r} is running already.")
-        self._signed = signed
+        self._beat_at = beat_at
 
     async def _beat(self) -> None:
         for number in count(1):
             await asyncio.sleep(self.take_over_after / 4)
             try:
-                signed, seen = await self.ledger(Ledger.beat, self.id)
-                if seen.pop(self.id, None) != self._signed:
+                beat_at, seen = await self.ledger(Ledger.beat, self.id)
+                if seen.pop(self.id, None) != self._beat_at:
                     await self._let_go()
-                self._signed = signed
-                too_old = signed - self.take_over_after * SECOND
+                self._beat_at = beat_at
+                too_old = beat_at - self.take_over_after * SECOND
                 silent = {worker: at for worker, at in seen.items() if at < too_old}
                 for worker, at in silent.items():
-                    # Seen twice as silent, for after a pause of the database all look dead.
+                    # Only if it was as silent at the last look: after a pause of the database, all
+                    # look dead. 0 is no silence: it has said that it ended.
                     if at == 0 or self._silent.get(worker) == at:
                         await self._take_over(worker, at)
                 self._silent = silent
@@ -187,23 +188,24 @@ class Workplace:
             await self.ledger(Ledger.bury, dead, taken_at)
 
     async def _sweep(self, others: Collection[str]) -> None:
-        """Take up what DBOS has running where nobody works on it, seen so twice.
+        """Resume the jobs that run for DBOS, but at no worker, in two looks one after the other.
 
         An application's DBOS hands jobs to processes without a worker, too.
         """
-        here = {*self._desk.executions.values()}
         held = (await _pending()).items()
+        here = {*self._desk.executions.values()}
         adrift = {(job, at) for job, at in held if at not in others and job not in here}
-        await _resume(job for job, _ in adrift & self._adrift)
-        self._adrift = adrift
+        lost = adrift & self._adrift
+        self._adrift = adrift - lost
+        await _resume(job for job, _ in lost)
 
     async def _let_go(self) -> None:
         """End what others have taken over, while this worker was thought dead."""
         _log.warning("worker %s was thought dead; it lets go of what others have taken", self.id)
         desk = self._desk
-        idle = set(desk.idle)
+        cancellable = set(desk.cancellable)
         still_mine = await _pending(self.id)  # what is begun meanwhile is not in it
-        for task in idle & desk.idle:
+        for task in cancellable & desk.cancellable:
             if desk.executions.get(task) not in still_mine:
                 task.cancel()
 
@@ -212,7 +214,7 @@ class Workplace:
         for row in await self.ledger.rows(JOBS.c.state == JobState.NEEDS_ATTENTION.value):
             claim = json.loads(row.facts).get("attention", {})
             token, nonce = row.token, claim.get("nonce")
-            # Once will do: what this worker is told later, it writes into the row, too.
+            # Searched once for each claim: a token that comes later is written into the row, too.
             if token is None and claim.get("worker") == self.id and nonce not in self._searched:
                 self._searched.add(nonce)
                 token = await asyncio.to_thread(self._desk.journal.token, nonce)
@@ -223,9 +225,9 @@ class Workplace:
 
     async def _reserve(self, wanted: int) -> list[float]:
         assert self.max_requests_per_minute is not None  # noqa: S101 - told to the type checker
-        count, first, now = await self.ledger(Ledger.reserve, wanted, self.max_requests_per_minute)
+        size, first, now = await self.ledger(Ledger.reserve, wanted, self.max_requests_per_minute)
         begin = asyncio.get_running_loop().time() + (first - now) / SECOND
-        return [begin + number * 60 / self.max_requests_per_minute for number in range(count)]
+        return [begin + number * 60 / self.max_requests_per_minute for number in range(size)]
 
 
 async def _pending(*workers: str) -> dict[str, str | None]:
@@ -233,7 +235,7 @@ async def _pending(*workers: str) -> dict[str, str | None]:
     found = await DBOS.list_workflows_async(
         status="PENDING",
         executor_id=list(workers) or None,
-        name="smspartner.rental",
+        name=WORKFLOW,
         load_input=False,
         load_output=False,
     )

@@ -86,7 +86,7 @@ def _url(given: str) -> sa.URL:
 
 @define(eq=False)
 class Store:
-    """Jobs and all that is known of them, in one database. One for each process; use `async with`.
+    """Jobs and all that is known of them, in one database. Open it with `async with`.
 
     Args:
         url: `sqlite:///rentals.db` for the workers of one machine, `postgresql://user@host/name`
@@ -105,7 +105,7 @@ class Store:
         self._ledger = Ledger(self.url)
         try:
             if self._ledger.is_file:
-                await asyncio.to_thread(_make_private, Path(self.url.database or ""))
+                await asyncio.to_thread(_prepare_file, Path(self.url.database or ""))
             await self._ledger(Ledger.create)
         except BaseException:
             self._ledger.close()
@@ -183,15 +183,14 @@ class Store:
                     yield known
             if not still_open:
                 return
-            if (
-                rows
-            ):  # who writes is alone: what comes later has a later time, if the clock is right
+            # Writers take turns: what comes later has a later time, if the clock is right.
+            if rows:
                 latest = max(row.changed for row in rows) + 1
                 since = min(max(row.now for row in rows) - _OVERLAP, latest)
             await asyncio.sleep(interval)
 
     async def resume(self, job_id: str) -> None:
-        """Let a FAILED job go on: from its token on where it is paid, or else from its price on.
+        """Let a FAILED job go on: from its token if it is paid for, or else from pricing.
 
         Raises:
             LookupError: there is no such job.
@@ -281,7 +280,8 @@ class Store:
         Raises:
             ConfigurationError: another living worker has this id, or DBOS runs in this process
                 already and was not passed.
-            AuthenticationError: the key is wrong: it would fail every job. So AccessDeniedError.
+            AuthenticationError: the key is wrong, and would fail every job.
+            AccessDeniedError: the key is not allowed in, and would fail every job.
             StoreError: the database cannot be reached.
             ValueError: a number out of its range.
         """
@@ -302,8 +302,8 @@ class Store:
             take_over_after=take_over_after,
             dbos=dbos,
         )
-        async with workplace as known:
-            yield Worker(id=known.worker_id, journal=known.path)
+        async with workplace as own_journal:
+            yield Worker(id=own_journal.worker_id, journal=own_journal.path)
 
     async def _again(self, job_id: str, *states: JobState, **values: Any) -> None:
         if not await self._ledger(Ledger.again, job_id, states, values):
@@ -312,8 +312,8 @@ class Store:
             raise ValueError(f"Job {job_id!r} is {state.name}, not {wanted}; nothing was done.")
 
 
-def _make_private(path: Path) -> None:
-    """Make the file of a database, or make it its owner's alone; others would read the jobs."""
+def _prepare_file(path: Path) -> None:
+    """Make the database file where it is missing, its owner's alone, and set it to WAL."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         path.chmod(0o600)

@@ -51,7 +51,7 @@ async def application(folder: Path, **config: str) -> AsyncIterator[DBOS]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 
 
-async def having(process: str) -> int:
+async def running_in(process: str) -> int:
     """How many workflows DBOS has running in a process."""
     found = await DBOS.list_workflows_async(status="PENDING", executor_id=process)
     return len(found)
@@ -80,14 +80,14 @@ async def test_an_application_lends_its_own_dbos(
     assert len(sandbox.rentals) == 3
 
 
-async def test_its_jobs_go_on_with_its_next_worker(
+async def test_jobs_of_an_application_go_on_with_its_next_worker(
     store: Store, client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """A worker that ends while jobs wait leaves them to the next one of the same process."""
     await store.submit(jobs_of(2, tmp_path))
     async with application(tmp_path, executor_id="machine-1") as dbos:
         async with store.worker(client, dbos=dbos):
-            while len(await store.records(JobState.WAITING)) < 2:  # noqa: ASYNC110 - as it is
+            while len(await store.records(JobState.WAITING)) < 2:  # noqa: ASYNC110 - a worker changes it
                 await asyncio.sleep(0)
         async with store.worker(client, dbos=dbos):
             for number in (1, 2):
@@ -144,7 +144,7 @@ async def test_what_dbos_hands_to_a_process_without_a_worker_is_taken_back(
             asyncio.timeout(60),  # so as not to hang where it is broken
         ):
             await DBOS.resume_workflows_async([f"smspartner:job-{n}:1" for n in (1, 2, 3)])
-            while await having("web") < 3:  # noqa: ASYNC110 - another thread
+            while await running_in("web") < 3:  # noqa: ASYNC110 - another thread
                 await asyncio.sleep(0.01)
             worker("machine-2")
             for n in (1, 2, 3):
@@ -153,7 +153,7 @@ async def test_what_dbos_hands_to_a_process_without_a_worker_is_taken_back(
         assert len(vendor.report()["rentals"]) == 3
 
 
-async def test_an_instance_with_the_name_of_all_others_is_refused(
+async def test_an_instance_with_the_default_executor_id_is_refused(
     store: Store, client: SMSPartnerClient, tmp_path: Path
 ) -> None:
     """DBOS's default executor_id is the same for all processes, which would do the same jobs."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
+from dbos._sys_db import SystemDatabase
 from fault_server import FaultServer
 from faults import close_before_head, vendor_error
 
@@ -69,7 +71,7 @@ async def test_an_unknown_outcome_parks_the_job_and_tells_what_is_known(
     assert Decimal(known["price"]) == Decimal("1.80")
 
 
-async def test_it_is_never_sent_again_by_itself(store: Store, tmp_path: Path) -> None:
+async def test_an_unknown_rent_is_never_sent_again_by_itself(store: Store, tmp_path: Path) -> None:
     """Neither a restart nor submitting the job again rents anything."""
     await unknown(store, tmp_path)
     vendor = Vendor()
@@ -116,7 +118,9 @@ async def test_a_job_can_be_given_up(store: Store, tmp_path: Path) -> None:
     assert record.attention == before.attention
 
 
-async def test_settling_what_is_not_open_to_it_is_refused(store: Store, tmp_path: Path) -> None:
+async def test_settling_a_job_that_does_not_need_it_is_refused(
+    store: Store, tmp_path: Path
+) -> None:
     """Exactly one way out, of a job that is there and needs it; else nothing is done."""
     await store.submit(jobs_of(1, tmp_path))
     for wrong in ({}, {"token": "t", "give_up": True}, {"not_charged": True, "give_up": True}):
@@ -304,7 +308,7 @@ async def test_a_defect_after_the_payment_fails_the_job_once_and_keeps_its_token
     assert vendor.wire == {1: 1}
 
 
-async def test_a_defect_beside_a_claim_tells_what_is_known(
+async def test_a_defect_after_a_claim_parks_the_job_with_what_is_known(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where something may have been sent, a person gets the claim: who, when, and its journal."""
@@ -363,7 +367,7 @@ async def test_a_job_that_fails_leaves_the_claim_of_another_worker_alone(
 async def test_nobody_can_claim_a_job_that_is_being_failed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the look at the claim on, and not from when the failure is written down."""
+    """Not even between the look at the claim and the record of the failure."""
     note, late = Ledger.note, list[str]()
 
     def slow(self: Ledger, connection: Any, notes: Any) -> list[bool]:
@@ -399,3 +403,32 @@ async def test_an_end_that_cannot_be_written_down_strands_no_job(
     assert (record.state, record.run, record.token) == (JobState.DONE, 1, "tok-1")
     assert vendor.wire == {1: 1}
     assert vendor.served == {"tok-1": 1}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_an_error_of_the_workflows_database_strands_no_job(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
+    """A payment whose record failed is gone on with, also where DBOS records the error for it."""
+    record = SystemDatabase.record_operation_result
+    failures = 1 if kept else 2  # DBOS tries to record the error, too
+
+    def broken(self: SystemDatabase, result: Any, **how: Any) -> None:
+        nonlocal failures
+        if result["function_name"] == "smspartner.rent" and failures:
+            failures -= 1
+            raise sa.exc.InternalError("INSERT", None, Exception("read only"))
+        record(self, result, **how)
+
+    monkeypatch.setattr(SystemDatabase, "record_operation_result", broken)
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor()
+    async with at_work(store, vendor), asyncio.timeout(30):  # so as not to hang if it is broken
+        ended = await end_of(store, "job-1")
+        assert ended.token == "tok-1"
+        assert ended.state is (JobState.FAILED if kept else JobState.DONE)
+        if kept:
+            await store.resume("job-1")
+            assert (await end_of(store, "job-1")).state is JobState.DONE
+    assert not failures
+    assert vendor.wire == {1: 1}

@@ -136,15 +136,15 @@ async def other(store: Store) -> AsyncIterator[Ledger]:
     ledger.close()
 
 
-async def beat(ledger: Ledger, worker: str, signed: int | None = None) -> tuple[int, bool]:
-    """How the worker has signed, and whether it was not as it had signed before."""
+async def beat(ledger: Ledger, worker: str, beat_at: int | None = None) -> tuple[int, bool]:
+    """The time of this beat, and whether somebody has changed the one before."""
     now, seen = await ledger(Ledger.beat, worker)
-    return now, seen.get(worker) != signed
+    return now, seen.get(worker) != beat_at
 
 
-async def taken_over(other: Ledger, worker: str, signed: int) -> int:
+async def taken_over(other: Ledger, worker: str, beat_at: int) -> int:
     """Take over from a worker that seems to be silent."""
-    taken_at = await other(Ledger.inherit, "other", worker, signed)
+    taken_at = await other(Ledger.inherit, "other", worker, beat_at)
     assert taken_at is not None
     return taken_at
 
@@ -152,19 +152,19 @@ async def taken_over(other: Ledger, worker: str, signed: int) -> int:
 async def test_who_was_taken_over_from_takes_no_job_before_it_has_beaten_again(
     store: Store, other: Ledger, tmp_path: Path
 ) -> None:
-    """Whatever it took then, nobody would take over from it; afterwards it is one of all again."""
+    """Nobody would take over what it took before; from that beat on it works like all others."""
     await store.submit(jobs_of(4, tmp_path))
     me = store._ledger
-    signed, _ = await beat(me, "me")
-    assert len(await me(Ledger.feed, "me", signed, 1)) == 1
-    taken_at = await taken_over(other, "me", signed)
-    assert await me(Ledger.feed, "me", signed, 10) == []
+    beat_at, _ = await beat(me, "me")
+    assert len(await me(Ledger.feed, "me", beat_at, 1)) == 1
+    taken_at = await taken_over(other, "me", beat_at)
+    assert await me(Ledger.feed, "me", beat_at, 10) == []
     await other(Ledger.bury, "me", taken_at)
-    assert await me(Ledger.feed, "me", signed, 10) == []
-    signed, lost = await beat(me, "me", signed)
+    assert await me(Ledger.feed, "me", beat_at, 10) == []
+    beat_at, lost = await beat(me, "me", beat_at)
     assert lost
-    assert len(await me(Ledger.feed, "me", signed, 10)) == 3
-    assert not (await beat(me, "me", signed))[1]
+    assert len(await me(Ledger.feed, "me", beat_at, 10)) == 3
+    assert not (await beat(me, "me", beat_at))[1]
 
 
 async def test_who_shows_itself_meanwhile_is_not_buried_but_told(
@@ -172,15 +172,15 @@ async def test_who_shows_itself_meanwhile_is_not_buried_but_told(
 ) -> None:
     """A worker that wakes up while it is being taken over from lets go when all is taken, too."""
     me = store._ledger
-    signed, _ = await beat(me, "me")
-    taken_at = await taken_over(other, "me", signed)
-    signed, lost = await beat(me, "me", signed)
+    beat_at, _ = await beat(me, "me")
+    taken_at = await taken_over(other, "me", beat_at)
+    beat_at, lost = await beat(me, "me", beat_at)
     assert lost
     await other(Ledger.bury, "me", taken_at)
     assert "me" in (await other(Ledger.beat, "other"))[1]
-    signed, lost = await beat(me, "me", signed)
+    beat_at, lost = await beat(me, "me", beat_at)
     assert lost
-    assert not (await beat(me, "me", signed))[1]
+    assert not (await beat(me, "me", beat_at))[1]
 
 
 async def test_who_beats_twice_because_a_commit_was_in_doubt_still_lets_go(
@@ -188,10 +188,10 @@ async def test_who_beats_twice_because_a_commit_was_in_doubt_still_lets_go(
 ) -> None:
     """The transaction that is done again tells again that others have taken over."""
     me = store._ledger
-    signed, _ = await beat(me, "me")
-    await taken_over(other, "me", signed)
-    await beat(me, "me", signed)  # its answer is lost
-    assert (await beat(me, "me", signed))[1]
+    beat_at, _ = await beat(me, "me")
+    await taken_over(other, "me", beat_at)
+    await beat(me, "me", beat_at)  # its answer is lost
+    assert (await beat(me, "me", beat_at))[1]
 
 
 async def test_who_ends_while_it_is_taken_over_from_is_taken_over_from_again(
@@ -199,8 +199,8 @@ async def test_who_ends_while_it_is_taken_over_from_is_taken_over_from_again(
 ) -> None:
     """What it has begun in between is not left to nobody."""
     me = store._ledger
-    signed, _ = await beat(me, "me")
-    taken_at = await taken_over(other, "me", signed)
+    beat_at, _ = await beat(me, "me")
+    taken_at = await taken_over(other, "me", beat_at)
     await me(Ledger.leave, "me")
     await other(Ledger.bury, "me", taken_at)
     assert (await other(Ledger.beat, "other"))[1]["me"] == 0
@@ -225,8 +225,8 @@ async def test_a_worker_that_was_taken_over_from_lets_go(
 
     monkeypatch.setattr(Workplace, "_let_go", hear)
     async with at_work(store, Vendor()), asyncio.timeout(30):  # so as not to hang if it is broken
-        ((worker, signed),) = (await other(Ledger.beat, "other"))[1].items()
-        await taken_over(other, worker, signed)
+        ((worker, beat_at),) = (await other(Ledger.beat, "other"))[1].items()
+        await taken_over(other, worker, beat_at)
         await let_go.wait()
 
 
@@ -236,13 +236,13 @@ async def test_what_is_begun_during_the_look_is_not_let_go(
     """A worker that was thought dead ends what is others' now, and nothing that is younger."""
     tasks = {name: asyncio.create_task(asyncio.sleep(60)) for name in ("kept", "lost", "new")}
     desk = SimpleNamespace(
-        idle={tasks["kept"], tasks["lost"]},
+        cancellable={tasks["kept"], tasks["lost"]},
         executions={tasks["kept"]: "kept", tasks["lost"]: "lost"},
     )
 
     async def pending(worker: str) -> set[str]:
         del worker
-        desk.idle.add(tasks["new"])
+        desk.cancellable.add(tasks["new"])
         desk.executions[tasks["new"]] = "new"
         return {"kept"}
 

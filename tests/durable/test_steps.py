@@ -43,8 +43,8 @@ async def desk(server: FaultServer, store: Store, tmp_path: Path) -> AsyncIterat
     """A desk with one job in its store, that it has taken."""
     await store.submit(jobs_of(1, tmp_path))
     ledger, journal = store._ledger, Journal.open(tmp_path / "journal", None)
-    signed, _ = await ledger(Ledger.beat, journal.worker_id)
-    await ledger(Ledger.feed, journal.worker_id, signed, 1)
+    beat_at, _ = await ledger(Ledger.beat, journal.worker_id)
+    await ledger(Ledger.feed, journal.worker_id, beat_at, 1)
     async with client_of(server) as client:
         desk = Desk(client=client, ledger=ledger, journal=journal)
         with opened(desk):
@@ -94,7 +94,7 @@ async def test_who_was_frozen_behind_its_claim_finds_the_way_barred(
     monkeypatch: pytest.MonkeyPatch,
     desk: Desk,
 ) -> None:
-    """From when on another worker looks for the token, and not only when that parks the job."""
+    """As soon as another worker looks for the token, not only when the job is parked."""
     job = job_of(tmp_path)
     claimed = await _rental.claim(job, "frozen")
     looked = asyncio.Event()

@@ -97,7 +97,7 @@ async def test_a_full_disk_spoils_no_line_that_comes_later(
 
 
 async def test_a_token_is_made_safe_while_the_database_is_away(tmp_path: Path) -> None:
-    """A journal: errands to a database that does not answer keep no token from the disk."""
+    """Calls to a database that does not answer keep no token from the journal's disk."""
     journal = Journal.open(tmp_path, None)
     away, loop = threading.Event(), asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as only:
@@ -179,7 +179,7 @@ async def test_a_payment_in_flight_is_seen_through(store: Store, tmp_path: Path)
 async def test_trouble_that_passes_is_ridden_out_and_paid_once(
     store: Store, tmp_path: Path
 ) -> None:
-    """Prices that do not come, and a rent that was refused for its haste, are asked for again."""
+    """Prices that do not come, and a rent that was refused with 429, are asked for again."""
     await store.submit(jobs_of(1, tmp_path))
     vendor = Vendor({1: [busy(429), busy(429)]}, prices=[close_before_head(), close_before_head()])
     async with at_work(store, vendor):
