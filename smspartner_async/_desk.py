@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ._client import SMSPartnerClient
     from ._journal import Journal
+    from ._ledger import Work
     from ._records import JobState
 
 _T = TypeVar("_T")
@@ -70,7 +71,7 @@ class Desk:
     """What the steps in this process work with.
 
     Attributes:
-        freed: set after every write: slots may have become free.
+        freed: set after every note: slots may have become free.
         executions: the workflows under way, by their tasks.
         passed_over: the workflows that an error of DBOS's own database has stopped once.
         cancellable: the tasks that may be cancelled now; see `interruptible`.
@@ -84,7 +85,7 @@ class Desk:
     executions: dict[asyncio.Task[Any], str] = field(factory=dict, init=False)
     cancellable: set[asyncio.Task[Any]] = field(factory=set, init=False)
     passed_over: set[str] = field(factory=set, init=False)
-    _notes: list[tuple[dict[str, Any], asyncio.Future[bool]]] = field(factory=list, init=False)
+    _errands: list[tuple[Work, asyncio.Future[Any]]] = field(factory=list, init=False)
     _writer: asyncio.Task[None] | None = field(default=None, init=False)
     _balance: tuple[str, str, float] | None = field(default=None, init=False)
     _asking: asyncio.Lock = field(factory=asyncio.Lock, init=False)
@@ -98,32 +99,41 @@ class Desk:
         price: str | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        """Write down how far a job is, in one transaction with what others write meanwhile."""
-        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Write down how far a job is."""
         by = self.journal.worker_id
         note = {"job": job["id"], "in_run": job["run"], "by": by, "new_state": state.value}
-        new = {"new_token": token, "new_price": price, "new_facts": facts and json.dumps(facts)}
-        self._notes.append((note | new, kept))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write())
-        if not await asyncio.shield(kept):
+        new = {
+            "new_token": token,
+            "new_price": price,
+            "new_facts": json.dumps(facts) if facts else "",
+        }
+        (kept,) = await self._written(Ledger.note, [note | new])
+        self.freed.set()
+        if not kept:
             _log.error(
                 "job %r was settled otherwise meanwhile: run %s of it ended as %s, with token %s",
                 *(job["id"], job["run"], state.value, token),
             )
 
+    async def _written(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Write something in one transaction with what others write meanwhile."""
+        written: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._errands.append(((work, args), written))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return await asyncio.shield(written)
+
     async def _write(self) -> None:
-        while self._notes:
-            batch, self._notes = self._notes, []
+        while self._errands:
+            batch, self._errands = self._errands, []
             try:
-                kept = await self.ledger(Ledger.note, [note for note, _ in batch])
+                results = await self.ledger(Ledger.together, [work for work, _ in batch])
             except Exception as error:  # noqa: BLE001 - it is raised where it belongs
-                for _, future in batch:
-                    future.set_exception(error)
+                for _, written in batch:
+                    written.set_exception(error)
             else:
-                for (_, future), was_kept in zip(batch, kept, strict=True):
-                    future.set_result(was_kept)
-            self.freed.set()
+                for (_, written), result in zip(batch, results, strict=True):
+                    written.set_result(result)
 
     async def claim(
         self, job: Job, before: Claim | None, after: Claim | dict[str, Any] | None
@@ -133,7 +143,8 @@ class Desk:
         `None` is no claim. `after` may be a failure, too: then nobody can claim the job any more.
         """
         claims = (json.dumps(claim or {}) for claim in (before, after))
-        facts: Any = json.loads(await self.ledger(Ledger.claim, job["id"], job["run"], *claims))
+        standing = await self._written(Ledger.claim, job["id"], job["run"], *claims)
+        facts: Any = json.loads(standing)
         return facts if "nonce" in facts else None
 
     async def token_of(self, job: Job, nonce: str) -> str | None:

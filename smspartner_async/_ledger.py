@@ -21,6 +21,9 @@ from ._records import JobState, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    Work = tuple[Callable[..., Any], tuple[Any, ...]]
+    """A piece of work, and what it gets behind the connection."""
+
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -57,28 +60,23 @@ _BUDGET: Final = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("free_at", sa.BigInteger, nullable=False),
 )
-_UNDER_WAY: Final = (JobState.RENTING.value, JobState.WAITING.value)
-
-
-def _while_under_way(name: str, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.case((JOBS.c.state.in_(_UNDER_WAY), value), else_=JOBS.c[name])
-
-
-def _if_told(name: str) -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(sa.bindparam(f"new_{name}"), JOBS.c[name])
-
-
-_NOTE: Final = (
-    sa.update(JOBS)
-    .where(JOBS.c.id == sa.bindparam("job"), JOBS.c.run == sa.bindparam("in_run"))
-    .values(
-        state=_while_under_way("state", sa.bindparam("new_state")),
-        worker=_while_under_way("worker", sa.bindparam("by")),
-        facts=_while_under_way("facts", _if_told("facts")),
-        token=_if_told("token"),
-        price=sa.func.coalesce(JOBS.c.price, sa.bindparam("new_price")),  # the first stays
-    )
+# Written out, for building them anew each time costs more than doing them.
+_CLAIM: Final = sa.text(
+    "UPDATE smspartner_jobs SET facts = :after WHERE id = :id AND run = :run AND facts = :before"
 )
+_STANDING: Final = sa.text("SELECT facts FROM smspartner_jobs WHERE id = :id AND run = :run")
+# An ended job keeps its state and facts; a token is kept always, and of prices the first.
+_NOTE: Final = """
+    UPDATE smspartner_jobs SET
+        state = CASE WHEN state IN ('renting', 'waiting') THEN :new_state ELSE state END,
+        worker = CASE WHEN state IN ('renting', 'waiting') THEN :by ELSE worker END,
+        facts = CASE WHEN state IN ('renting', 'waiting') AND :new_facts <> ''
+                THEN :new_facts ELSE facts END,
+        token = coalesce(:new_token, token),
+        price = coalesce(price, :new_price),
+        changed = {now}
+    WHERE id = :job AND run = :in_run
+"""
 # Writers take turns. The number is arbitrary: it is this package's advisory lock.
 _ALONE: Final = {
     "sqlite": "BEGIN IMMEDIATE",
@@ -92,6 +90,8 @@ _CLOCKS: Final[Mapping[str, sa.ColumnElement[int]]] = {
     "sqlite": sa.literal_column("CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"),
     "postgresql": sa.literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1e6 AS BIGINT)"),
 }
+
+_NOTES: Final = {name: sa.text(_NOTE.format(now=clock)) for name, clock in _CLOCKS.items()}
 
 
 @define(eq=False)
@@ -180,6 +180,10 @@ class Ledger:
 
     # What follows is work: pass it to a call, as in `await ledger(Ledger.submit, jobs)`.
 
+    def together(self, connection: sa.Connection, works: Iterable[Work]) -> list[Any]:
+        """Do several pieces of work at once; one that fails undoes all."""
+        return [work(self, connection, *args) for work, args in works]
+
     def create(self, connection: sa.Connection) -> None:
         """Make the tables where they are missing."""
         _TABLES.create_all(connection)
@@ -197,11 +201,8 @@ class Ledger:
             found = connection.execute(sa.select(JOBS.c.id, JOBS.c.content).where(chunk))
             known.update((row.id, row.content) for row in found)
         different = [id for id in ids if known.get(id, contents[id]) != contents[id]]  # noqa: A001
-        new = [
-            {"id": id, "content": content, "state": JobState.QUEUED.value, "run": 1, "facts": "{}"}
-            for id, content in contents.items()  # noqa: A001
-            if id not in known
-        ]
+        row = {"state": JobState.QUEUED.value, "run": 1, "facts": "{}"}
+        new = [{"id": id, "content": contents[id], **row} for id in ids if id not in known]  # noqa: A001
         if different or not new:
             return 0, different
         connection.execute(sa.insert(JOBS).values(changed=self.now), new)
@@ -235,16 +236,16 @@ class Ledger:
 
         Gives what stands there then.
         """
-        row = sa.and_(JOBS.c.id == job_id, JOBS.c.run == run)
-        connection.execute(sa.update(JOBS).where(row, JOBS.c.facts == before).values(facts=after))
-        return connection.execute(sa.select(JOBS.c.facts).where(row)).scalar() or "{}"
+        row = {"id": job_id, "run": run}
+        connection.execute(_CLAIM, {**row, "before": before, "after": after})
+        return connection.execute(_STANDING, row).scalar() or "{}"
 
     def note(self, connection: sa.Connection, notes: Iterable[Mapping[str, Any]]) -> list[bool]:
         """Write down how far jobs are; tell of each whether it was there, in this run.
 
         A token is kept whatever the state is: also one that came too late.
         """
-        update = _NOTE.values(changed=self.now)
+        update = _NOTES[self.url.get_backend_name()]
         return [connection.execute(update, note).rowcount == 1 for note in notes]
 
     def again(

@@ -63,7 +63,7 @@ __all__ = [
     "Worker",
 ]
 
-_OVERLAP: Final = 10 * SECOND  # by which the database's clock may be set back
+_OVERLAP: Final = SECOND  # by which the database's clock may be set back
 
 
 def _url(given: str) -> sa.URL:

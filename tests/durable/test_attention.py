@@ -185,7 +185,7 @@ async def test_a_token_that_a_frozen_worker_brings_late_is_gone_on_with(
     """It reaches the record although others have parked the job meanwhile."""
     record = await unknown(store, tmp_path)
     late = {"job": "job-1", "in_run": 1, "by": "frozen", "new_state": "waiting"}
-    late |= {"new_token": "tok-late", "new_price": None, "new_facts": None}
+    late |= {"new_token": "tok-late", "new_price": None, "new_facts": ""}
     assert await store._ledger(Ledger.note, [late]) == [True]
     parked = await store.record("job-1")
     assert parked.state is JobState.NEEDS_ATTENTION
@@ -206,7 +206,7 @@ async def test_a_journal_that_cannot_be_read_holds_up_no_other_job(
         for n in (1, 2):
             assert (await end_of(store, f"job-{n}")).state is JobState.NEEDS_ATTENTION
     late = {"job": "job-2", "in_run": 1, "by": "frozen", "new_state": "waiting"}
-    late |= {"new_token": "tok-late", "new_price": None, "new_facts": None}
+    late |= {"new_token": "tok-late", "new_price": None, "new_facts": ""}
     await store._ledger(Ledger.note, [late])
     (tmp_path / "rentals.db.journal" / "unreadable.jsonl").mkdir()
     async with at_work(store, Vendor()), asyncio.timeout(30):  # so as not to hang if it is broken
