@@ -33,7 +33,7 @@ _OPEN_FLAGS: Final = (
 )
 _OWNER_ONLY: Final = 0o600
 _CHUNK: Final = 2**16
-_GAP: Final = 16  # names in a row that are free: more than downloads of one file leave between two
+_GAP: Final = 4  # free names in a row: a look at each costs, and downloads leave no such gaps
 
 
 class DiskError(Exception):
