@@ -99,7 +99,7 @@ class Desk:
         price: str | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        """Write down how far a job is."""
+        """Write down how far a job is; it is in the database at the return."""
         by = self.journal.worker_id
         note = {"job": job["id"], "in_run": job["run"], "by": by, "new_state": state.value}
         new = {

@@ -45,6 +45,12 @@ async def end_of(store: Store, job_id: str) -> JobRecord:
     return await store.record(job_id)
 
 
+def late_token(job_id: str) -> dict[str, Any]:
+    """What a worker that was frozen writes down when it has its answer at last."""
+    late = {"job": job_id, "in_run": 1, "by": "frozen", "new_state": "waiting"}
+    return late | {"new_token": "tok-late", "new_price": None, "new_facts": ""}
+
+
 async def unknown(store: Store, folder: Path) -> JobRecord:
     """Bring a job of this store to where it needs attention."""
     await store.submit(jobs_of(1, folder))
@@ -184,9 +190,7 @@ async def test_a_token_that_a_frozen_worker_brings_late_is_gone_on_with(
 ) -> None:
     """It reaches the record although others have parked the job meanwhile."""
     record = await unknown(store, tmp_path)
-    late = {"job": "job-1", "in_run": 1, "by": "frozen", "new_state": "waiting"}
-    late |= {"new_token": "tok-late", "new_price": None, "new_facts": ""}
-    assert await store._ledger(Ledger.note, [late]) == [True]
+    assert await store._ledger(Ledger.note, [late_token("job-1")]) == [True]
     parked = await store.record("job-1")
     assert parked.state is JobState.NEEDS_ATTENTION
     assert (parked.token, parked.attention) == ("tok-late", record.attention)
@@ -205,9 +209,7 @@ async def test_a_journal_that_cannot_be_read_holds_up_no_other_job(
     async with at_work(store, Vendor({1: [LOST], 2: [LOST]})):
         for n in (1, 2):
             assert (await end_of(store, f"job-{n}")).state is JobState.NEEDS_ATTENTION
-    late = {"job": "job-2", "in_run": 1, "by": "frozen", "new_state": "waiting"}
-    late |= {"new_token": "tok-late", "new_price": None, "new_facts": ""}
-    await store._ledger(Ledger.note, [late])
+    await store._ledger(Ledger.note, [late_token("job-2")])
     (tmp_path / "rentals.db.journal" / "unreadable.jsonl").mkdir()
     async with at_work(store, Vendor()), asyncio.timeout(30):  # so as not to hang if it is broken
         while (await store.record("job-2")).state is not JobState.DONE:  # noqa: ASYNC110 - a worker
