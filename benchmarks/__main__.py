@@ -1,7 +1,7 @@
-"""Run the benchmarks: `python -m benchmarks [imports|requests|waits|budget] [--quick] [--out DIR]`.
+"""Run the benchmarks: `python -m benchmarks [NAME] [--quick] [--out DIR]`.
 
-`python -m benchmarks durability` is a proof of its own, which takes longer than all of them. Its
-parts can be run alone: `--only sqlite|postgres|scaling|speed|waiting|budget`. Its exit code tells
+`python -m benchmarks durability` is a separate proof, which takes longer than all of them. Its
+parts can be run alone: `--only sqlite|postgres|scaling|speed|waiting|budget`. Its exit code says
 whether all that it promises was kept.
 """
 
@@ -16,14 +16,24 @@ from typing import Final
 
 from rich.console import Console
 
-from . import budget, imports, many_waits, request_cost
+from . import budget, imports, instructions, many_waits, request_cost
 from .lanes import bytecode_at_hand, end_in_order
-from .report import PACKAGES, Options, Section, markdown, summary, with_results
+from .report import (
+    PACKAGES,
+    Options,
+    Section,
+    for_readme,
+    in_short,
+    markdown,
+    summary,
+    with_results,
+)
 from .server import ROOT
 
 _BENCHMARKS: Final = {
     "imports": imports.run,
     "requests": request_cost.run,
+    "instructions": instructions.run,
     "waits": many_waits.run,
     "budget": budget.run,
 }
@@ -32,7 +42,7 @@ _RESULTS: Final = ROOT / "benchmarks/results"
 
 
 def main() -> None:
-    """Run what is asked for, print it, and write the report with its plots; README shows them."""
+    """Run what is asked for, print it, and write the report; a whole run writes READMEs, too."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "benchmark", nargs="?", choices=[*_BENCHMARKS, _ALONE], help="by default all of them"
@@ -69,7 +79,7 @@ def main() -> None:
         try:
             with bytecode_at_hand():
                 section = benchmarks[name](options)
-        except Exception:  # noqa: BLE001 - it is told, and the others are not lost
+        except Exception:  # noqa: BLE001 - it is printed, and the others are not lost
             console.print_exception()
         else:
             missing.remove(name)
@@ -85,8 +95,11 @@ def main() -> None:
     console.rule("in short")
     console.print(summary(sections).for_terminal())
     if out.resolve() == _RESULTS:
-        readme = ROOT / "README.md"
-        readme.write_text(with_results(readme.read_text("utf-8"), out), "utf-8")
+        for readme, figures in (
+            (ROOT / "benchmarks" / "README.md", for_readme(out)),
+            (ROOT / "README.md", in_short(out)),
+        ):
+            readme.write_text(with_results(readme.read_text("utf-8"), figures), "utf-8")
     console.print(f"{time.monotonic() - started:.0f} s; the report is {out / report}")
     kept = all(verdict.kept for section in sections for verdict in section.verdicts)
     sys.exit(len(sections) < len(names) or (benchmarks is not _BENCHMARKS and not kept))

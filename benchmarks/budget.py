@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .report import Options
 
 _BEST: Final = "best round-robin"
-_RATIO_TARGET: Final = 1.25
+_RATIO_TARGET: Final = 1.05
 _WORST_TARGET: Final = 3.0
 _SCENARIOS: Final = (
     Scenario("all at once", rentals=1000, median=60, sigma=0.6),
@@ -45,7 +45,7 @@ class Played:
         return Spread.of(outcome.mean / best.mean for outcome, best in pairs)
 
     def unevenness(self, name: str) -> Spread:
-        """Tell how many times the mean the worst lateness is."""
+        """Return how many times the mean the worst lateness is."""
         return Spread.of(outcome.worst / outcome.mean for outcome in self.outcomes[name])
 
 
@@ -82,7 +82,7 @@ def _free(scales: Sequence[float], rentals: int) -> dict[str, list[tuple[float, 
 
 
 def run(options: Options) -> Section:
-    """Measure, and tell."""
+    """Measure, and report."""
     seeds = range(1, 3 if options.quick else 6)
     tenths = 3 if options.quick else 10
     all_played = [_throttled(scenario.smaller(tenths), seeds) for scenario in _SCENARIOS]

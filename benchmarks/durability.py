@@ -1,26 +1,28 @@
 """Durable rentals: paid once whatever is killed, and what that costs.
 
-Every run has a vendor in a process of its own, whose books are then compared with the store's.
+Every run has a vendor in a separate process, whose books are then compared with the store's.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .durable_figures import Cost, cost_of, waiting_run
-from .durable_processes import AT_ONCE
+from .durable_processes import AT_ONCE, MOMENTS
 from .durable_runs import Postgres, budget_run, postgres_run, scaling_run, sqlite_run
 from .lanes import beside_one_another
 from .report import Section, Table, Verdict
 from .stats import TIMES, TO, ratios
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .durable_audit import Audit
     from .report import Options
@@ -44,11 +46,14 @@ class Proof:
     kills: int = 0
     freezes: int = 0
     restarts: int = 0
+    deaths: Counter[str] = field(factory=Counter)
+    """How many workers died at which of the `MOMENTS`."""
 
     @property
     def unended(self) -> int:
         """Jobs that came to no end. Only a kill excuses a file that is served no second time."""
-        lost = 0 if self.kills + self.freezes else self.settled.lost_files
+        stopped = self.kills + self.freezes + self.deaths.total()
+        lost = 0 if stopped else self.settled.lost_files
         unfinished = max(self.first.unfinished, self.settled.unfinished)
         return unfinished + self.settled.attention + lost
 
@@ -212,17 +217,19 @@ PARTS: Final = {
 
 _BOOKS: Final = (
     "Afterwards the vendor's books are compared with the store's: every charge belongs to a job "
-    "that has its token, or is listed for a person with the journal that tells of it; every "
+    "that has its token, or is listed for a person with the journal that has its line; every "
     "finished job's file is whole. What is listed is then settled as a person would do it, and "
     "all is compared again."
 )
 _KILLED: Final = (
-    "Each run is a new store of 8 jobs, and a worker that is killed with SIGKILL one to four times "
-    f"at random moments, and started again. {_BOOKS}"
+    "Each run is a new store of 8 jobs, and a worker that dies (SIGKILL) between the price and the "
+    "claim, in the pause of a 429, or between the last byte of a file and its name; then it is "
+    f"killed one to four times at random moments, and started again. {_BOOKS}"
 )
 _FROZEN: Final = (
-    "Each run has three workers, each with a journal of its own as on a machine of its own. At "
-    "random one of them is killed with SIGKILL and started again, or frozen (SIGSTOP) for up to "
+    "Each run has three workers with separate journals, as on three machines. At "
+    "random one of them is killed with SIGKILL and started again, often to die once more at one "
+    "of the moments of the runs on SQLite, or frozen (SIGSTOP) for up to "
     "three times as long as it takes the others to think it dead. In the middle Postgres is "
     f"stopped as if it had crashed, and started again. {_BOOKS}"
 )
@@ -234,14 +241,16 @@ _SHARED: Final = (
 
 def _on_sqlite(seed: int) -> Proof:
     with tempfile.TemporaryDirectory(prefix="durable-") as folder:
-        return Proof(*sqlite_run(Path(folder), seed))
+        first, last, done = sqlite_run(Path(folder), seed)
+        return Proof(first, last, done.kills, deaths=done.deaths)
 
 
 def _on_postgres(run: tuple[int, int, int]) -> Proof:
     seed, jobs, rounds = run
     with Postgres.running() as server, tempfile.TemporaryDirectory(prefix="durable-") as folder:
         first, last, done = postgres_run(server, Path(folder), seed, jobs=jobs, rounds=rounds)
-    return Proof(first, last, done.kills, done.freezes, 1)
+        deaths = done.deaths
+    return Proof(first, last, done.kills, done.freezes, 1, deaths)
 
 
 def _section(
@@ -251,7 +260,7 @@ def _section(
     options: Options,
     *more: Table,
 ) -> Section:
-    """Tell what the books say. A run that raised something counts among those that failed."""
+    """Report what the books say. A run that raised something counts among those that failed."""
     raised = [found for group in groups.values() for found in group if isinstance(found, str)]
     for error in raised:
         options.console.print(error, markup=False)
@@ -264,7 +273,7 @@ def _section(
     jobs = sum(proof.settled.jobs for proof in every)
     twice = sum(proof.settled.twice for proof in every)
     orphans = sum(proof.first.orphans + proof.settled.orphans for proof in every)
-    broken = sum(proof.settled.broken for proof in every)
+    broken = sum(proof.settled.broken + proof.settled.lost_whole for proof in every)
     unended = sum(proof.unended for proof in every)
     whole = bool(jobs) and not raised
     failed = f", {len(raised)} runs failed" if raised else ""
@@ -284,15 +293,17 @@ def _section(
 
 def _rows(groups: Sequence[Sequence[Proof]]) -> tuple[tuple[str, ...], ...]:
     """Sum up runs, a column for each group of them."""
-    facts = (
+    facts: tuple[tuple[str, Callable[[Proof], int]], ...] = (
         ("runs", lambda _: 1),
         ("jobs", lambda proof: proof.settled.jobs),
         ("workers killed", lambda proof: proof.kills),
+        *((f"workers that died {moment}", partial(_deaths, moment)) for moment in MOMENTS),
         ("workers frozen", lambda proof: proof.freezes),
         ("databases crashed", lambda proof: proof.restarts),
         ("charges", lambda proof: proof.settled.charges),
         ("jobs listed for a person", lambda proof: proof.first.attention),
         ("files lost: killed while it was served, once", lambda proof: proof.settled.lost_files),
+        ("files lost that had come whole", lambda proof: proof.settled.lost_whole),
         ("jobs paid twice", lambda proof: proof.settled.twice),
         ("charges unaccounted for", lambda proof: proof.first.orphans + proof.settled.orphans),
         ("files not whole", lambda proof: proof.settled.broken),
@@ -300,6 +311,10 @@ def _rows(groups: Sequence[Sequence[Proof]]) -> tuple[tuple[str, ...], ...]:
     )
     sums = [(name, [sum(map(fact, group)) for group in groups]) for name, fact in facts]
     return tuple((name, *(f"{each:,}" for each in row)) for name, row in sums)
+
+
+def _deaths(moment: str, proof: Proof) -> int:
+    return proof.deaths[moment]
 
 
 def _cost(

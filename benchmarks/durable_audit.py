@@ -35,11 +35,14 @@ class Audit:
     attention: int
     lost_files: int
     """Jobs killed in the middle of a download that the vendor serves only once."""
+    lost_whole: int
+    """Those of them whose file was whole on the disk when they were killed."""
 
     @property
     def holds(self) -> bool:
         """Whether all that must hold does."""
-        return not (self.twice or self.orphans or self.broken or self.unfinished)
+        wrong = self.twice, self.orphans, self.broken, self.unfinished, self.lost_whole
+        return not any(wrong)
 
 
 def audit(records: Iterable[JobRecord], report: dict[str, Any]) -> Audit:
@@ -66,6 +69,7 @@ def audit(records: Iterable[JobRecord], report: dict[str, Any]) -> Audit:
         unfinished=len(known) - settled,
         attention=states[JobState.NEEDS_ATTENTION],
         lost_files=len(served_before),
+        lost_whole=sum(_has_whole_part(record, digests) for record in served_before),
     )
 
 
@@ -75,7 +79,7 @@ def _accounted(record: JobRecord, token: str) -> bool:
 
 
 def _in_its_journal(record: JobRecord) -> bool:
-    """Whether the journal that the record names tells that this job was about to be paid."""
+    """Whether the journal that the record names has this job as about to be paid."""
     try:
         journal = Path(record.attention["journal"]).read_text("utf-8")
         nonce = record.attention["nonce"]
@@ -83,6 +87,13 @@ def _in_its_journal(record: JobRecord) -> bool:
         return False
     lines = (json.loads(line) for line in journal.splitlines() if line.endswith("}"))
     return any(line.get("nonce") == nonce and line["job"] == record.id for line in lines)
+
+
+def _has_whole_part(record: JobRecord, digests: dict[str, str]) -> bool:
+    """Whether all bytes of a job's file came, and lie in a partial file."""
+    parts = record.job.path.parent.glob(f"{record.job.path.name}.part*")
+    found = {hashlib.sha256(part.read_bytes()).hexdigest() for part in parts if part.is_file()}
+    return digests.get(record.token or "") in found
 
 
 def _whole(record: JobRecord, digests: dict[str, str]) -> bool:

@@ -46,12 +46,12 @@ def cost_of(
         numbers = {"jobs": jobs, "first": first, "warm": warm}
         with started(program, options | numbers, log) as process:
             try:
-                told = process.communicate(timeout=max(jobs, PATIENCE))[0].strip()
+                written = process.communicate(timeout=max(jobs, PATIENCE))[0].strip()
             finally:
                 process.kill()
-    if not told:
+    if not written:
         raise RuntimeError(log.read_text("utf-8"))
-    return Cost(jobs - warm, *json.loads(told.rpartition("\n")[2]))
+    return Cost(jobs - warm, *json.loads(written.rpartition("\n")[2]))
 
 
 @frozen
@@ -100,7 +100,7 @@ def waiting_run(folder: Path, counts: Iterable[int], *, seconds: float) -> list[
 
 
 async def _waiting(url: str, count: int) -> int:
-    """Wait until so many jobs wait, or until no more come; tell how many do."""
+    """Wait until so many jobs wait, or until no more come; return how many do."""
     async with Store(url) as store:
         known, patience = 0, time.monotonic() + PATIENCE / 5
         while known < count and time.monotonic() < patience:

@@ -18,36 +18,44 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import random
 import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+from attrs import define
 from dbos import DBOS, SetWorkflowID
 
 from smspartner_async import PollingPolicy, RetryPolicy, SMSPartnerClient, Targeting
-from smspartner_async._worker import _THREADS
+from smspartner_async._operations import part_file
 from smspartner_async.batch import RentalJob
 from smspartner_async.durable import JobState, Store
+from smspartner_async.durable._account import Account
+from smspartner_async.durable._worker import _THREADS
 from smspartner_async.sandbox import Sandbox
 from smspartner_async.sandbox._replies import contact_file
 
 if TYPE_CHECKING:
-    from smspartner_async import ContactFile
+    from smspartner_async import ContactFile, Exchange
 
 KEY: Final = "durability-proof-key"
 AT_ONCE: Final = 32
+_IN_THE_PAUSE: Final = 0.1  # seconds after the 429
 _QUICK: Final = {"first_interval": 0.1, "max_interval": 0.5}
 STEPS: Final = 5  # as a rental has: price, claim, rent, wait, download
+MOMENTS: Final = ("between price and claim", "in the pause of a 429", "between last byte and name")
+"""Where a worker dies on demand, since a kill from outside seldom comes just then."""
 
 
 def jobs_of(count: int, folder: Path, *, first: int = 1) -> list[RentalJob]:
-    """Make jobs, whose interest is their number: so the vendor can tell whose rental is whose."""
+    """Make jobs, whose interest is their number: so the vendor knows whose rental is whose."""
     return [
         RentalJob(
             id=f"job-{number}",
@@ -64,13 +72,16 @@ def jobs_of(count: int, folder: Path, *, first: int = 1) -> list[RentalJob]:
 class Vendor(Sandbox):
     """The sandbox, with a rent that takes its time on both sides of the payment."""
 
-    def __init__(self, *, delay: float, **options: Any) -> None:
+    def __init__(self, *, delay: float, busy: bool, **options: Any) -> None:
         super().__init__(api_key=KEY, balance=Decimal(10**9), **options)
         self.delay = delay
+        self.busy = busy
+        """Whether every third job is answered 429 when it is to be rented for the first time."""
+        self.refused: set[int] = set()
         self.times: list[float] = []
 
     def report(self) -> dict[str, Any]:
-        """Tell all rentals, and when requests came."""
+        """Return all rentals, and when requests came."""
         rentals = [
             {
                 "token": rental.token,
@@ -93,8 +104,12 @@ class Vendor(Sandbox):
         return reply
 
     async def _optin(self, request: web.Request) -> web.Response:
-        if not self.delay or b'"rent"' not in await request.read():
+        if not (self.delay or self.busy) or b'"rent"' not in await request.read():
             return await super()._optin(request)
+        job = int((await request.json())["parameters"]["interest"])
+        if self.busy and job % 3 == 1 and job not in self.refused:
+            self.refused.add(job)
+            return web.Response(status=429, headers={"Retry-After": "1"}, text="busy")
         await asyncio.sleep(random.uniform(0, self.delay))  # noqa: S311 - no secret
         reply = await super()._optin(request)
         await asyncio.sleep(random.uniform(0, self.delay))  # noqa: S311 - no secret
@@ -125,7 +140,46 @@ async def _vendor(options: dict[str, Any]) -> None:
             _say(json.dumps(vendor.report()))
 
 
+@define
+class _Death:
+    """Ends this process as a power cut does, when a moment has come for the `turn`-th time."""
+
+    moment: str
+    turn: int
+    diary: Path
+
+    def now(self) -> None:
+        self.turn -= 1
+        if self.turn == 0:
+            with self.diary.open("a") as diary:
+                diary.write(f"{self.moment}\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def of_exchange(self, exchange: Exchange) -> None:
+        busy = exchange.operation == "rent" and exchange.http_status == HTTPStatus.TOO_MANY_REQUESTS
+        if busy and self.moment == MOMENTS[1]:
+            asyncio.get_running_loop().call_later(_IN_THE_PAUSE, self.now)
+
+    def prepare(self) -> None:
+        if self.moment == MOMENTS[0]:
+            self._before(Account, "balance")  # the claim asks for it before it is made
+        elif self.moment == MOMENTS[2]:
+            self._before(part_file, "give_name")
+
+    def _before(self, owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def last(*args: Any, **options: Any) -> Any:
+            self.now()
+            return real(*args, **options)
+
+        setattr(owner, name, last)
+
+
 async def _worker(options: dict[str, Any]) -> None:
+    moment, turn = options.get("die", ("never", 0))
+    death = _Death(moment, turn, Path(options.get("diary", os.devnull)))
+    death.prepare()
     stopped = asyncio.Event()
     orders = await _standard_input()  # none come; it closes with the parent
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
@@ -135,6 +189,7 @@ async def _worker(options: dict[str, Any]) -> None:
             base_url=options["vendor"],
             polling=PollingPolicy(**options.get("polling", _QUICK)),
             retry=RetryPolicy(attempts=2, first_delay=0.05),
+            on_exchange=death.of_exchange,
         ) as client,
         Store(options["store"]) as store,
         store.worker(client, journal=options["journal"], **options["worker"]),
@@ -185,7 +240,7 @@ async def _timed(options: dict[str, Any]) -> None:
 
 
 def _say_what_passed(looks: list[tuple[float, float]], warm: int) -> None:
-    """Tell the time from the end of the first `warm` jobs to that of the last."""
+    """Write the time from the end of the first `warm` jobs to that of the last."""
     _say(json.dumps([b - a for a, b in zip(looks[warm], looks[-1], strict=True)]))
 
 

@@ -26,7 +26,7 @@ from attrs import define, field, frozen
 from smspartner_async.durable import JobState, Store
 
 from .durable_audit import Audit, audit
-from .durable_processes import AT_ONCE, KEY, jobs_of
+from .durable_processes import AT_ONCE, KEY, MOMENTS, jobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE: Final = 300.0  # seconds for anything that a run waits for
+_DIARY: Final = "deaths.log"
 
 
 def started(
@@ -63,9 +64,12 @@ class VendorProcess:
 
     @classmethod
     @contextmanager
-    def running(cls, log: Path, *, delay: float = 0.0, speed: float = 20.0) -> Iterator[Self]:
+    def running(
+        cls, log: Path, *, delay: float = 0.0, speed: float = 20.0, busy: bool = False
+    ) -> Iterator[Self]:
         """Run one."""
-        with started("vendor", {"delay": delay, "speed": speed}, log) as process:
+        options = {"delay": delay, "speed": speed, "busy": busy}
+        with started("vendor", options, log) as process:
             try:
                 assert process.stdout is not None  # noqa: S101 - a pipe was asked for
                 yield cls(process, process.stdout.readline().strip())
@@ -75,7 +79,7 @@ class VendorProcess:
     def report(self) -> dict[str, Any]:
         """Ask what it knows."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
-        assert self._process.stdout is not None  # noqa: S101 - as above
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         report: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -92,9 +96,10 @@ class WorkerProcess:
     """Where the release lies that it runs."""
     process: subprocess.Popen[str] = field(init=False)
 
-    def start(self) -> None:
-        """Start it, without waiting until it works."""
-        self.process = started("worker", self.options, self.log, self.root)
+    def start(self, die: tuple[str, int] | None = None) -> None:
+        """Start it, without waiting until it works; `die` names a moment at which it dies."""
+        options = self.options if die is None else self.options | {"die": die}
+        self.process = started("worker", options, self.log, self.root)
 
     def at_work(self) -> None:
         """Wait until it works, or has ended."""
@@ -122,7 +127,7 @@ class PostgresMissingError(Exception):
 
 @define
 class Postgres:
-    """A Postgres server of this process, on a unix socket in a folder of its own."""
+    """A Postgres server of this process, on a unix socket in a new folder."""
 
     _folder: Path
     _bin: Path
@@ -208,21 +213,25 @@ class Run:
         seed: int = 0,
         delay: float = 0.05,
         speed: float = 20.0,
+        busy: bool = False,
         polling: Mapping[str, float] | None = None,
         **options: Any,
     ) -> Iterator[Self]:
         """Prepare a run; whatever it has started is ended afterwards."""
         with ExitStack() as stack:
             log = folder / "errors.log"
-            vendor = stack.enter_context(VendorProcess.running(log, delay=delay, speed=speed))
+            vendor = stack.enter_context(
+                VendorProcess.running(log, delay=delay, speed=speed, busy=busy)
+            )
             crew = [
                 WorkerProcess(
                     {
                         "vendor": vendor.url,
                         "store": url,
-                        # Each as on a machine of its own, save one that is alone.
+                        # Each as on a separate machine, save one that is alone.
                         "journal": str(folder / f"journal-{number}"),
                         "worker": options,
+                        "diary": str(folder / _DIARY),
                     }
                     | ({} if polling is None else {"polling": dict(polling)}),
                     log,
@@ -235,11 +244,17 @@ class Run:
                 stack.callback(worker.end)
             yield run
 
-    def kill(self, worker: WorkerProcess) -> None:
-        """End a worker as a power cut does, and start it again."""
+    @property
+    def deaths(self) -> Counter[str]:
+        """How many workers have died at which moment."""
+        diary = self.folder / _DIARY
+        return Counter(diary.read_text("utf-8").splitlines() if diary.exists() else ())
+
+    def kill(self, worker: WorkerProcess, then_at: str | None = None) -> None:
+        """End a worker as a power cut does, and start it again, to die once more at a moment."""
         self.kills += worker.process.poll() is None
         worker.end()
-        worker.start()
+        worker.start(None if then_at is None else (then_at, self.chance.randint(1, 2)))
 
     def freeze(self, worker: WorkerProcess, seconds: float) -> None:
         """Let a worker miss some seconds of its life."""
@@ -297,21 +312,24 @@ async def _settle(url: str, tokens: dict[str, str]) -> None:
             await store.resolve(record.id, token=token, not_charged=token is None)
 
 
-def sqlite_run(folder: Path, seed: int, *, jobs: int = 8) -> tuple[Audit, Audit, int]:
-    """Kill a worker on SQLite again and again at random times, until all is done.
+def sqlite_run(folder: Path, seed: int, *, jobs: int = 8) -> tuple[Audit, Audit, Run]:
+    """Kill a worker on SQLite again and again, until all is done.
 
-    Gives the audit, the one after a person has settled what was unknown, and the kills.
+    First at one of the `MOMENTS`, then at random times. Gives the audit, the one after a person has
+    settled what was unknown, and what was done.
     """
     url = f"sqlite:///{folder}/rentals.db"
     asyncio.run(submit(url, jobs_of(jobs, folder)))
-    with Run.prepared(url, folder, seed=seed, take_over_after=2.0, concurrency=4) as run:
+    with Run.prepared(url, folder, seed=seed, busy=True, take_over_after=2.0, concurrency=4) as run:
         (worker,) = run.workers
+        run.kill(worker, MOMENTS[seed % len(MOMENTS)])
+        worker.process.wait(PATIENCE)
         for _ in range(run.chance.randint(1, 4)):
             worker.at_work()
             time.sleep(run.chance.uniform(0, 0.8))
             run.kill(worker)
         run.finish()
-        return *run.audits(), run.kills
+        return *run.audits(), run
 
 
 def postgres_run(
@@ -321,7 +339,7 @@ def postgres_run(
     url = postgres.store(f"run_{seed}")
     asyncio.run(submit(url, jobs_of(jobs, folder)))
     with Run.prepared(
-        url, folder, workers=3, seed=seed, delay=0.3, take_over_after=2.0, concurrency=6
+        url, folder, workers=3, seed=seed, delay=0.3, busy=True, take_over_after=2.0, concurrency=6
     ) as run:
         time.sleep(1.5)
         for number in range(rounds):
@@ -330,7 +348,7 @@ def postgres_run(
             if number == rounds // 2:
                 postgres.restart()
             elif run.chance.choice((True, False)):
-                run.kill(worker)
+                run.kill(worker, run.chance.choice((None, *MOMENTS)))
             else:  # as long as it takes the others to think it dead, and to take over
                 run.freeze(worker, run.chance.uniform(0.5, 6.0))
         run.finish()

@@ -66,5 +66,5 @@ def _in_a_lane() -> None:
 def _tried(run: Callable[[_A], _T], argument: _A) -> _T | str:
     try:
         return run(argument)
-    except Exception:  # noqa: BLE001 - it is told, and the other runs go on
+    except Exception:  # noqa: BLE001 - it is returned, and the other runs continue
         return f"{argument}: {traceback.format_exc()}"

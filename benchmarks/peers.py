@@ -91,7 +91,7 @@ async def _this_client(base: str) -> AsyncIterator[Contender]:
 
 
 def _look_at_state(event: PollEvent) -> None:
-    assert event.status is not None  # noqa: S101 - told to the type checker
+    assert event.status is not None  # noqa: S101 - for the type checker
     assert event.status.state is not RentalState.UNKNOWN  # noqa: S101 - as the server has it
 
 
@@ -185,7 +185,7 @@ class _Floor(asyncio.Protocol):
     _data: bytes = field(default=b"", init=False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - told to the type checker
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The plots, as SVG. Colours are Okabe and Ito's, which everyone can tell apart."""
+"""The plots, as SVG. Colours are Okabe and Ito's, which everyone can distinguish."""
 
 from __future__ import annotations
 
@@ -144,14 +144,19 @@ def many_waits(
     path: Path,
     lags: Sequence[tuple[int, float, float, float]],
     memory: Sequence[tuple[int, float]],
+    bare: float | None,
 ) -> None:
-    """Draw lag (waits, p50, p99, longest) and memory (waits, bytes) over the number of waits."""
+    """Draw lag (waits, p50, p99, longest) and memory (waits, bytes) over the number of waits.
+
+    `bare` is the memory of one bare loop, in bytes.
+    """
     counts = [waits for waits, *_ in lags]
     with _drawing(path, 10, 3.6, 2) as (left, right):
         each = [size / 1024 for _, size in memory]
         left.plot([waits for waits, _ in memory], each, "o-", color=BLUE, label="measured")
-        left.axhline(12, color=GREY, linewidth=1, linestyle=":", label="promised")
-        left.set_ylim(0, max([14, *each]) * 1.1)
+        if bare is not None:
+            left.axhline(bare / 1024, color=GREY, linewidth=1, linestyle=":", label="bare loop")
+        left.set_ylim(0, max([(bare or 0.0) / 1024, *each]) * 1.2)
         left.set_title("Memory for one wait")
         left.set_ylabel("KiB")
         left.legend(loc="lower left")

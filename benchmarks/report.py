@@ -1,4 +1,4 @@
-"""What a benchmark tells, as rich tables for the terminal and as one Markdown file."""
+"""What a benchmark reports, as rich tables for the terminal and as one Markdown file."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Verdict:
 
 @frozen
 class Section:
-    """All that one benchmark tells. `plots` are file names and what they show."""
+    """All that one benchmark reports. `plots` are file names and what they show."""
 
     title: str
     text: str
@@ -94,7 +94,7 @@ class Section:
 
 
 def version_of(*packages: str) -> str:
-    """Tell the version of the first of some packages; no package at all is plain Python."""
+    """Return the version of the first of some packages; no package at all is plain Python."""
     if not packages:
         return platform.python_version()
     try:
@@ -174,12 +174,12 @@ def markdown(
 
 
 def for_readme(results: Path) -> str:
-    """Tell in short what the reports in `results` tell: where they ran, what held, the plots."""
+    """Return in short what the reports in `results` say: where they ran, what held, the plots."""
     parts = []
     for report in sorted(results.glob("*.md"), key=lambda path: (path.stem != "report", path)):
         text = report.read_text("utf-8")
         _, facts, *others = text.strip().split("\n\n")
-        where = f"{results.parent.name}/{results.name}"
+        where = results.name
         parts.append(f"{facts} [The whole report]({where}/{report.name}).")
         parts += [part for part in others if part == _QUICK or part.startswith(_PART)]
         parts += [part for part in others if part.startswith("| ")][:1]
@@ -188,15 +188,39 @@ def for_readme(results: Path) -> str:
     return "\n\n".join(parts) or "No results are kept here yet."
 
 
+_HEADLINES: Final = (
+    "Instructions of `status()`",
+    "Instructions of one poll",
+    "10,000 waits: memory",
+    "10,000 waits at once: longest stall",
+    "1,000 rentals, 360 requests a minute, all at once, long tail: mean lateness",
+)
+"""How the promises begin whose figures stand in the first README."""
+
+
+def in_short(results: Path) -> str:
+    """Give the five figures of the first README, as `report.md` in `results` has them."""
+    report = results / "report.md"
+    lines = report.read_text("utf-8").splitlines() if report.exists() else []
+    figures = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for start in _HEADLINES
+        for line in lines
+        if line.startswith(f"| {start}")
+    ]
+    rows = (f"| {promise} | {measured} | {target} |" for promise, target, measured, *_ in figures)
+    return "\n".join(("| | measured | promised |", "|---|---:|---:|", *rows))
+
+
 def in_readme(readme: str) -> str:
-    """Cut out of README what `for_readme` has told there."""
+    """Cut out of a README what a run has written there."""
     return readme.partition(f"{_BEGIN}\n\n")[2].partition(f"\n\n{_END}")[0]
 
 
-def with_results(readme: str, results: Path) -> str:
-    """Put what `for_readme` tells into README, in place of what stands there."""
+def with_results(readme: str, results: str) -> str:
+    """Put what a run has measured into a README, in place of what stands there."""
     before, begin, rest = readme.partition(f"{_BEGIN}\n\n")
     _, end, after = rest.partition(f"\n\n{_END}")
     if not begin or not end:
         raise ValueError(f"README has no block between {_BEGIN!r} and {_END!r}.")
-    return f"{before}{begin}{for_readme(results)}{end}{after}"
+    return f"{before}{begin}{results}{end}{after}"

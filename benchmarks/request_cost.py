@@ -52,7 +52,7 @@ _QUICK: Final = Size(rounds=6, requests=30)
 
 @define
 class Line:
-    """One line of the comparison, and what each round told: seconds for one request."""
+    """One line of the comparison, and what each round measured: seconds for one request."""
 
     entry: Entry
     name: str
@@ -97,7 +97,7 @@ def _asking(contender: Contender, requests: int) -> Callable[[int], Awaitable[Wo
 
 def _waiting(contender: Contender, name: str) -> Callable[[int], Awaitable[Work]]:
     async def ready(turn: int) -> Work:
-        assert contender.prepare is not None  # noqa: S101 - told to the type checker
+        assert contender.prepare is not None  # noqa: S101 - for the type checker
         # Ready at the last of so many polls.
         return await contender.prepare(f"polls-{_POLLS - 1}-{turn}-{name}", _POLLS)
 
@@ -152,7 +152,7 @@ async def _rehearse(base: str, lines: list[Line]) -> None:
 
 
 def run(options: Options) -> Section:
-    """Measure, and tell."""
+    """Measure, and report."""
     size = _QUICK if options.quick else _FULL
     with running_server() as base:
         costs = asyncio.run(_measure(base, size))
@@ -178,8 +178,9 @@ def run(options: Options) -> Section:
             "`json.loads(await r.read())`) in the same round. CPU time is that of the client's "
             "process alone; the server runs in another. “bare aiohttp, again” shows how far two "
             "equals lie apart. This client runs with everything on: typed model, size limit, "
-            "timeout, retry, redaction, an `on_poll` that is told of each poll. A status is read "
-            "as far as it is looked at: its state in “this client”, all of it in “all of it read”."
+            "timeout, retry, redaction, an `on_poll` that is called for each poll. A status is "
+            "read as far as it is looked at: its state in “this client”, all of it in “all of it "
+            "read”."
         ),
         tables=(
             _table("One request", costs.requests, single),

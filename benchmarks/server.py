@@ -1,10 +1,12 @@
-"""The vendor's status endpoint, as cheap as Python allows, in a process of its own on loopback.
+"""The vendor's endpoints, as cheap as Python allows, in a separate process on loopback.
 
 The token of a rental says how it behaves, so that the server needs no set-up:
 
 - `polls-<n>-<any>`: generating for n requests, ready from then on;
 - `at-<seconds>-<any>`: ready from that moment of the server's clock (seconds since 1970);
 - any other: generating for ever.
+
+Every price and every rent is the same one, and every file has the same 100 numbers.
 
 It ends by itself: when its standard input closes (as it does when its parent dies), or after a
 bounded time. Run as `python -m benchmarks.server [seconds]`; the port is its first line.
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parent.parent
 LIFETIME: Final = 300.0
 STATUS_PATH: Final = "/v1/location/status"
+OPTIN_PATH: Final = "/v1/location/optin"
+DOWNLOAD_PATH: Final = "/v1/location/file/download"
 
 _GENERATING: Final = b"File is being generated"
 _READY: Final = b"File is ready. You can download it."
@@ -59,6 +63,17 @@ _SAMPLE: Final = json.dumps(
     },
     indent=4,
 ).encode()
+_QUOTE: Final = json.dumps(
+    {
+        "success": True,
+        "code": 200,
+        "token": "b22b841a21624f4f",
+        "cost": {"quantity": 20, "total": 2.52, "cost_unity": 0.09},
+        "datas": [{"Type": "CP", "Localite": "60200", "Volume": 20}],
+    },
+    indent=4,
+).encode()
+_FILE: Final = b"".join(b"+336000000%02d\n" % number for number in range(100))
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\n"
     b"Server: nginx\r\n"
@@ -70,7 +85,7 @@ _HEAD: Final = (
 
 @define
 class Rentals:
-    """Tells whether a rental is ready by its token, and counts what was asked."""
+    """Knows by its token whether a rental is ready, and counts what was asked."""
 
     clock: Callable[[], float] = time.time
     requests: int = 0
@@ -79,7 +94,7 @@ class Rentals:
     _asked: dict[bytes, int] = field(factory=dict, init=False)
 
     def is_ready(self, token: bytes) -> bool:
-        """Tell whether the rental is ready, and count the request."""
+        """Return whether the rental is ready, and count the request."""
         self.requests += 1
         kind, _, rest = token.partition(b"-")
         if kind == b"polls":
@@ -92,14 +107,14 @@ class Rentals:
         return kind == b"at" and self.clock() >= float(rest.partition(b"-")[0])
 
     def counts(self) -> bytes:
-        """Tell the counts as JSON."""
+        """Return the counts as JSON."""
         counts = {"requests": self.requests, "most_connections": self.most_connections}
         return json.dumps(counts).encode()
 
 
 @define(eq=False)
 class StatusProtocol(asyncio.Protocol):
-    """One keep-alive connection; understands GET requests without a body, and no others."""
+    """One keep-alive connection; understands GET and POST requests, one after the other."""
 
     rentals: Rentals
     _transport: asyncio.Transport | None = field(default=None, init=False)
@@ -109,7 +124,7 @@ class StatusProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to answer."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - told to the type checker
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -120,7 +135,13 @@ class StatusProtocol(asyncio.Protocol):
         """Answer every whole request that has come."""
         data = self._rest + data
         while (end := data.find(b"\r\n\r\n")) >= 0:
-            target = data[:end].split(b" ", 2)[1]
+            head = data[:end]
+            if head.startswith(b"POST"):
+                body = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
+                if len(data) < end + 4 + body:
+                    break
+                end += body
+            target = head.split(b" ", 2)[1]
             data = data[end + 4 :]
             if self._transport is not None:
                 self._transport.write(self._reply(target))
@@ -133,13 +154,17 @@ class StatusProtocol(asyncio.Protocol):
         if path == b"/counts":
             body = self.rentals.counts()
         elif path == b"/lro/start":  # what azure-core's poller begins with
-            assert self._transport is not None  # noqa: S101 - told to the type checker
+            assert self._transport is not None  # noqa: S101 - for the type checker
             host, port = self._transport.get_extra_info("sockname")
             where = f"http://{host}:{port}/lro/status?{query.decode()}"
             more = f"Operation-Location: {where}\r\n".encode()
             body = b"{}"
         elif path == b"/lro/status":  # the same in the words that azure-core's poller knows
             body = _body(token, b"Succeeded" if self._is_ready(token) else b"InProgress")
+        elif path == OPTIN_PATH.encode():
+            body = _QUOTE
+        elif path == DOWNLOAD_PATH.encode():
+            body = _FILE
         else:
             body = _body(token, _READY if self._is_ready(token) else _GENERATING)
         return _HEAD % (more, len(body), body)
@@ -193,7 +218,7 @@ def running_server(lifetime: float = LIFETIME) -> Iterator[str]:
         text=True,
     ) as process:
         assert process.stdin is not None  # noqa: S101 - a pipe was asked for
-        assert process.stdout is not None  # noqa: S101 - as above
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         try:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         finally:

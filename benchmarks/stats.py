@@ -15,7 +15,7 @@ TO: Final = "\u2013"
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """Tell the value below which `share` (0 to 1) of the values lie, interpolated; NaN of none."""
+    """Return the value below which `share` (0 to 1) of them lie, interpolated; NaN of none."""
     ordered = sorted(values)
     if not ordered:
         return math.nan
@@ -23,6 +23,17 @@ def percentile(values: Iterable[float], share: float) -> float:
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def weighted_percentile(values: Sequence[float], weights: Sequence[float], share: float) -> float:
+    """Return the value below which values with `share` (0 to 1) of all weight lie; NaN of none."""
+    left = share * sum(weights)
+    ordered = sorted(zip(values, weights, strict=True))
+    for value, weight in ordered:
+        left -= weight
+        if left <= 0:
+            return value
+    return ordered[-1][0] if ordered else math.nan
 
 
 @frozen

@@ -1,6 +1,6 @@
-"""One measurement of many waits, in a process of its own so that its memory is its own.
+"""One measurement of many waits, in a separate process so that its memory is its own.
 
-Run by `many_waits`, with a `Task` as JSON in its first argument; tells a `Measured` as JSON.
+Run by `many_waits`, with a `Task` as JSON in its first argument; writes a `Measured` as JSON.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import random
 import sys
+import time
 from array import array
 from collections import Counter
 from contextlib import suppress
@@ -19,12 +20,13 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import aiohttp
 from attrs import Factory, asdict, define, frozen
+from tenacity import wait_random
 
 from smspartner_async import PollingPolicy, SMSPartnerClient, SMSPartnerError, WaitTimeoutError
 
 from .peers import KEY
 from .server import STATUS_PATH
-from .stats import percentile
+from .stats import percentile, weighted_percentile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from smspartner_async import PollEvent
 
 _TICK: Final = 0.01
-_CHUNK: Final = 100
 KEPT: Final = 0.05
 _CONNECTIONS: Final = 100
 
@@ -54,6 +55,10 @@ class Task:
     """Seconds after which those that have not asked yet are counted as such."""
     close_patience: float
     """Seconds after which those that `close()` has not ended are counted as such."""
+    common_deadline: float | None = None
+    """Seconds; all waits end at this one deadline, and nothing but that is measured."""
+    gc_threshold: tuple[int, int, int] | None = None
+    """What `gc.set_threshold` is called with; by default nothing."""
 
 
 @define(kw_only=True)
@@ -65,9 +70,15 @@ class Measured:
     start_seconds: float = 0.0
     never_asked: int = 0
     """How many had not asked once when the patience of the start was over."""
-    start_lag: list[float] = Factory(list)
-    """Seconds by which a 10 ms tick was late: p50, p99, the longest."""
+    failed_checks: int = 0
+    """How many first checks failed."""
+    start_stalls: list[float] = Factory(list)
+    """CPU seconds of turns of the loop while all start: the first above 10 ms, and the longest."""
     lag: list[float] = Factory(list)
+    """Seconds by which a 10 ms tick is late: p50 and p99 of the time, and the longest.
+
+    Of the time, not of the ticks: a stall of 2 s is one tick among hundreds, and a fifth of 10 s.
+    """
     polls_per_second: float = 0.0
     poll_late: list[float] = Factory(list)
     """Seconds by which a poll came later than announced, its answer included: p50, p99, most."""
@@ -99,28 +110,51 @@ class Ticker:
             self._lags.append(loop.time() - due)
 
     def take(self) -> list[float]:
-        """Tell p50, p99 and the longest lag since the last time."""
+        """Return p50 and p99 of the time, and the longest lag, since the last call."""
         lags, self._lags = self._lags, []
-        return _three(lags)
+        spans = [lag + _TICK for lag in lags]
+        shares = [weighted_percentile(lags, spans, share) for share in (0.5, 0.99)]
+        return [*shares, max(lags, default=0.0)]
 
     def stop(self) -> None:
         """End it."""
         self._task.cancel()
 
 
+class TimedLoop(asyncio.SelectorEventLoop):
+    """Keeps the CPU time of its turns: what stalls everything else, whatever the machine does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: list[float] = []
+
+    def _run_once(self) -> None:
+        began = time.thread_time()
+        super()._run_once()  # type: ignore[misc]  # not in typeshed
+        self.turns.append(time.thread_time() - began)
+
+    def take(self) -> list[float]:
+        """Return the first turn longer than a tick since the last call, and the longest one."""
+        turns, self.turns = self.turns, []
+        first = next((turn for turn in turns if turn > _TICK), 0.0)
+        return [first, max(turns, default=0.0)]
+
+
 class Book:
-    """When each wait was last heard of, and when it said that it would ask again."""
+    """When each wait was last heard of, and when it announced its next poll for."""
 
     def __init__(self, waits: int) -> None:
         self._due = array("d", bytes(8 * waits))
         self.unheard = waits
         self.all_heard = asyncio.Event()
         self.polls = 0
+        self.failed = 0
         self.late: list[float] = []
 
-    def hear(self, number: int, next_delay: float) -> None:
+    def hear(self, number: int, next_delay: float, *, failed: bool = False) -> None:
         """Take note of a poll; numbers beyond the first waits are counted only."""
         self.polls += 1
+        self.failed += failed
         if number >= len(self._due):
             return
         now = asyncio.get_running_loop().time()
@@ -138,12 +172,13 @@ class ThisClient:
 
     def __init__(self, task: Task, book: Book) -> None:
         self._book = book
-        policy = PollingPolicy(first_interval=task.interval, max_interval=task.interval, jitter=1.0)
+        policy = PollingPolicy(wait=wait_random(0, 2 * task.interval))
         self._client = SMSPartnerClient(KEY, base_url=f"{task.base}/v1", polling=policy)
         self.ask: Callable[[str], Awaitable[object]] = self._client.status
 
     def _hear(self, event: PollEvent) -> None:
-        self._book.hear(int(event.token), event.next_delay or 0.0)
+        failed = event.error is not None and event.attempt == 1
+        self._book.hear(int(event.token), event.next_delay or 0.0, failed=failed)
 
     async def wait(self, number: int, timeout: float) -> None:  # noqa: ASYNC109 - measured
         """Wait for a rental that is never ready."""
@@ -172,7 +207,7 @@ class BareLoop:
     async def wait(self, number: int, timeout: float) -> None:  # noqa: ASYNC109 - measured
         """Ask until the time is over."""
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - told to the type checker
+        assert task is not None  # noqa: S101 - for the type checker
         self._waiting.add(task)
         async with asyncio.timeout(timeout):
             while True:
@@ -193,7 +228,7 @@ def _three(values: list[float]) -> list[float]:
 
 
 def resident_bytes() -> int | None:
-    """Tell the memory that the process has in RAM; `None` where the system does not say so."""
+    """Return the memory that the process has in RAM; `None` where the system does not say so."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:
@@ -202,8 +237,11 @@ def resident_bytes() -> int | None:
 
 
 async def measure(task: Task) -> Measured:
-    """Start the waits, look on, then close."""
+    """Start all waits at once, look on, then close."""
     loop = asyncio.get_running_loop()
+    assert isinstance(loop, TimedLoop)  # noqa: S101 - for the type checker
+    if task.gc_threshold is not None:
+        gc.set_threshold(*task.gc_threshold)
     dice = random.Random(1)  # noqa: S311 - repeats a run
     book = Book(task.waits)
     who = BareLoop(task, book) if task.who == "bare" else ThisClient(task, book)
@@ -212,15 +250,19 @@ async def measure(task: Task) -> Measured:
     before = resident_bytes()
     ticker = Ticker()
     measured = Measured(waits=task.waits, deadlines=task.deadlines)
+    loop.take()
+    if task.common_deadline is not None:
+        measured.latest_end = await _end_together(who, task.waits, task.common_deadline)
+        measured.start_stalls = loop.take()
+        await who.close()
+        return measured
 
     started = loop.time()
-    waits = []
-    for number in range(task.waits):
-        waits.append(asyncio.create_task(who.wait(number, dice.uniform(300, 900))))
-        if number % _CHUNK == _CHUNK - 1:
-            await asyncio.sleep(0)  # as anyone would who starts many
-            if loop.time() > started + task.start_patience:
-                break
+    # At once, as asyncio.gather starts them, which would not let those be counted that continue.
+    waits = [
+        asyncio.ensure_future(who.wait(number, dice.uniform(300, 900)))
+        for number in range(task.waits)
+    ]
     try:
         async with asyncio.timeout_at(started + task.start_patience):
             await book.all_heard.wait()
@@ -233,7 +275,9 @@ async def measure(task: Task) -> Measured:
         measured.bytes_each = (after - before) / len(waits)
 
     await asyncio.sleep(_TICK)
-    measured.start_lag = ticker.take()
+    measured.start_stalls = loop.take()
+    measured.failed_checks = book.failed
+    ticker.take()
     book.late.clear()
     polls, began = book.polls, loop.time()
     ends = [
@@ -255,10 +299,23 @@ async def measure(task: Task) -> Measured:
     return measured
 
 
+async def _end_together(who: ThisClient | BareLoop, waits: int, timeout: float) -> float:  # noqa: ASYNC109 - measured
+    """Let all waits end at one deadline; return the seconds by which the last one is late."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+
+    async def end(number: int) -> float:
+        with suppress(WaitTimeoutError, TimeoutError):
+            await who.wait(number, deadline - loop.time())
+        return loop.time() - deadline
+
+    return max(await asyncio.gather(*map(end, range(waits))))
+
+
 async def _overrun(
     who: ThisClient | BareLoop, number: int, task: Task, dice: random.Random
 ) -> tuple[float, float]:
-    """Begin in the first half of the window, end by its end; tell timeout and overrun, seconds."""
+    """Begin in the first half of the window, end by its end; return timeout and overrun (s)."""
     loop = asyncio.get_running_loop()
     limit = dice.uniform(task.window / 4, task.window / 2)
     await asyncio.sleep(dice.uniform(0, task.window / 2))
@@ -295,4 +352,5 @@ async def _main() -> NoReturn:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    with asyncio.Runner(loop_factory=TimedLoop) as runner:
+        runner.run(_main())

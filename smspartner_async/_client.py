@@ -5,25 +5,18 @@ from __future__ import annotations
 import copy
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ._checks import (
-    check_positive,
-    check_price,
-    checked_key,
-    checked_limit,
-    checked_token,
-    checked_url,
-)
-from ._dispatch import Dispatcher
-from ._errors import ConfigurationError, PriceExceededError, ResponseError
-from ._models import checked_volumes
-from ._polling import Default, PollingPolicy, checked_timeout
-from ._retry import Gate, RetryPolicy
-from ._shared import Lookout
-from ._transport import Transport
-from ._wire import Wire
+from ._http.frames import with_clear_frames
+from ._http.options import ClientOptions
+from ._http.pipeline import pipeline_of
+from ._http.state import copy_error
+from ._operations.shared_poll import PollRegistry
+from ._policies import Default, PollingPolicy, RetryPolicy, checked_timeout
+from ._validation import checked_key, checked_limit, checked_token, checked_url
+from ._values.hints import CLIENT_ARGUMENTS, OPTION_ARGUMENTS, explain_arguments
+from ._values.volumes import checked_volumes, with_notes
+from ._wire.codec import Wire
 
 if TYPE_CHECKING:
     import ssl as tls
@@ -32,19 +25,18 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from ._checks import HasToken
-    from ._exchanges import Exchange
+    from ._http.exchange import Exchange
     from ._models import ContactFile, Credits, Quote, Rental, RentalStatus, Targeting
-    from ._polling import PollEvent
-    from ._transport import Head
-    from ._waiting import Wait
+    from ._operations.poll import Poller
+    from ._operations.status_poller import PollEvent
+    from ._validation import HasToken
 
 
 class SMSPartnerClient:
     """SMS Partner's contact rental. One client serves a whole service: make it once, share it.
 
-    Used as `async with SMSPartnerClient() as client:`, or closed with `close()`. It belongs to the
-    event loop that first uses it. All durations are seconds.
+    Use `async with SMSPartnerClient() as client:`, or `close()` it. It belongs to the event loop
+    that first uses it. All durations are seconds.
 
     Args:
         api_key: the account's key; by default that in the environment's SMSPARTNER_API_KEY.
@@ -52,24 +44,28 @@ class SMSPartnerClient:
             `http://` to this machine only, since every request carries the key.
         session: a session to share connections with. It is borrowed: never closed. Paid requests
             and downloads use connections of the client's own all the same.
-        request_timeout: bounds one request from its first byte to its last; above 0. A download
-            is bounded by it up to its reply, then between two pieces of it.
+        request_timeout: bounds one request from its turn in the queue to its last byte; above 0. A
+            download is bounded by it up to its reply, then between two pieces of it.
         retry: how one request is tried again where that is safe.
         polling: how a wait asks, and for how long.
-        max_requests_per_minute: shared by all requests of this client; `None` is no limit of its
-            own. The vendor's limit for rentals is undocumented (360 for two other operations).
-        max_connections: open at once at most, for all that is safe to pool; above 0. A session
-            that was passed in has a limit of its own.
+        max_requests_per_minute: shared by all requests of this client; `None` is no limit.
+            The vendor's limit for rentals is undocumented (360 for two other operations).
+        max_connections: open at once at most, for all that is safe to pool; above 0, or fewer where
+            a session's connector allows fewer. While your own requests keep its connections busy,
+            the client's wait there, and count as sent.
         ssl: a TLS context in place of the system's usual one.
         proxy: URL of an HTTP proxy.
         on_exchange: called with an `Exchange` after each request. What it raises is logged, and
-            the call goes on.
+            the call continues.
 
     Raises:
         ConfigurationError: a blank key, or a base URL that would show it to others.
         ValueError: a number out of its range.
+        TypeError: an argument of another type.
     """
 
+    @explain_arguments(CLIENT_ARGUMENTS)
+    @with_clear_frames
     def __init__(
         self,
         api_key: str | None = None,
@@ -85,31 +81,17 @@ class SMSPartnerClient:
         proxy: str | None = None,
         on_exchange: Callable[[Exchange], object] | None = None,
     ) -> None:
-        check_positive("request_timeout", request_timeout)
-        check_positive("max_connections", max_connections)
-        if max_requests_per_minute is not None:
-            check_positive("max_requests_per_minute", max_requests_per_minute)
+        options = ClientOptions(request_timeout=request_timeout, retry=retry, polling=polling)
+        options = options.changed(on_exchange=on_exchange)
         self._wire = Wire(checked_key(api_key))
-        self._transport = Transport(
-            checked_url(base_url),
-            request_timeout,
-            ssl,
-            proxy,
-            session,
-            max_connections=max_connections,
-        )
-        self._dispatcher = Dispatcher(
-            self._transport,
-            retry,
-            Gate.allowing(max_requests_per_minute),
-            self._wire.without_key,
-            () if on_exchange is None else (on_exchange,),
-        )
-        self._polling = polling
-        self._lookout = Lookout()
+        limits = max_requests_per_minute, max_connections
+        way = checked_url(base_url), session, ssl, proxy
+        self._pipeline = pipeline_of(*way, *limits, self._wire.without_key, options)
+        self._polls = PollRegistry()
         self._is_copy = False
 
     @classmethod
+    @with_clear_frames
     def from_env(
         cls,
         *,
@@ -122,20 +104,19 @@ class SMSPartnerClient:
         `SMSPARTNER_API_KEY`, `SMSPARTNER_BASE_URL`, `SMSPARTNER_REQUEST_TIMEOUT`,
         `SMSPARTNER_MAX_REQUESTS_PER_MINUTE`, `SMSPARTNER_MAX_CONNECTIONS`, `SMSPARTNER_PROXY`; for
         each field of the policies a variable such as `SMSPARTNER_RETRY_ATTEMPTS` or
-        `SMSPARTNER_POLLING_TIMEOUT` (which may be `none`). One that is blank counts as not set.
+        `SMSPARTNER_POLLING_TIMEOUT` (which may be `none`). One that is blank counts as not set. A
+        `session`, an `ssl` and an `on_exchange` are the constructor's.
 
-        Args:
-            session: as in the constructor; so `ssl` and `on_exchange`.
-            ssl: see above.
-            on_exchange: see above.
+        >>> client = SMSPartnerClient.from_env()
 
         Raises:
             ConfigurationError: it names every variable that is wrong.
         """
-        from ._settings import options_in  # noqa: PLC0415 - read at most once in a process
+        from ._environment import options_in  # noqa: PLC0415 - read at most once in a process
 
         return cls(**options_in(os.environ), session=session, ssl=ssl, on_exchange=on_exchange)
 
+    @explain_arguments(OPTION_ARGUMENTS)
     def with_options(
         self,
         *,
@@ -146,44 +127,31 @@ class SMSPartnerClient:
     ) -> Self:
         """Make a copy for calls that need other options. It costs next to nothing.
 
-        It shares everything else with this client: connections, request budget, cool-down, and
-        the requests of waits for the same rental. It is closed when this client is, and cannot be
-        closed on its own.
+        It shares all else with this client: connections, rate, cool-down, and the requests of
+        waits for the same rental. It is closed with this client, and cannot be on its own.
 
-        Args:
-            request_timeout: as in the constructor; what is `None` stays as it is in this client.
-            retry: as above.
-            polling: as above.
-            on_exchange: called as well as that of this client. A wait tells of every request
-                about its rental that begins while it waits, whoever of those who wait for the same
-                rental sent it.
+        >>> patient = client.with_options(request_timeout=120)
+
+        The arguments are the constructor's; what is `None` stays as it is in this client. An
+        `on_exchange` is called as well as that of this client. A wait calls it for every request
+        about its rental that begins while it waits, whichever of several waits sent it.
 
         Raises:
             ValueError: a number out of its range.
         """
-        dispatcher = copy.copy(self._dispatcher)
-        if request_timeout is not None:
-            check_positive("request_timeout", request_timeout)
-            dispatcher.transport = self._transport.with_timeout(request_timeout)
-        if retry is not None:
-            dispatcher.retry = retry
-        if on_exchange is not None:
-            dispatcher.listeners = (*dispatcher.listeners, on_exchange)
+        options = self._pipeline.options.changed(request_timeout, retry, polling, on_exchange)
         other = copy.copy(self)
-        vars(other).update(
-            _dispatcher=dispatcher,
-            _transport=dispatcher.transport,
-            _polling=polling or self._polling,
-            _is_copy=True,
-        )
+        other._pipeline = self._pipeline.with_options(options)  # noqa: SLF001 - of the same class
+        other._is_copy = True  # noqa: SLF001 - of the same class
         return other
 
     def __repr__(self) -> str:
-        return f"<SMSPartnerClient {self._transport.base_url}>"
+        return f"<SMSPartnerClient {self._pipeline.transport.base_url}>"
 
     async def __aenter__(self) -> Self:
-        self._check_own()
-        self._dispatcher.check_usable()
+        if self._is_copy:
+            raise copy_error()
+        self._pipeline.state.check_usable()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -195,18 +163,23 @@ class SMSPartnerClient:
         A rent in flight still runs to its answer; any other call under way ends with a
         `TransportError`.
 
+        >>> await client.close()
+
         Raises:
             ConfigurationError: this is a copy made by `with_options`.
         """
-        self._check_own()
-        self._dispatcher.close()
-        self._lookout.close()
-        await self._transport.close()
+        if self._is_copy:
+            raise copy_error()
+        self._pipeline.state.close()
+        try:
+            await self._polls.close()
+        finally:
+            await self._pipeline.close()
 
     async def calculate(self, targeting: Targeting) -> Quote:
-        """Tell how many contacts match a targeting, and what they cost. Costs nothing.
+        """Count the contacts that match; free. Manual: "Targeting & Calculation", `calcul`.
 
-        Manual: "Targeting & Calculation", operation `calcul`.
+        >>> quote = await client.calculate(women)
 
         Raises:
             APIError: the vendor said no; see its subclasses.
@@ -214,25 +187,24 @@ class SMSPartnerClient:
             ResponseError: the reply is not the vendor's.
         """
         request = self._wire.targeting_request("calculate", targeting)
-        return await self._dispatcher.ask(
-            request, lambda reply: self._wire.quote("calculate", reply)
-        )
+        return await self._pipeline.send(request, partial(self._wire.quote, "calculate"))
 
     async def price(self, targeting: Targeting, volumes: Mapping[str, int] | None = None) -> Quote:
-        """Tell what a targeting costs, with the wanted volumes where given. Costs nothing.
+        """Return the price of a targeting; free. Manual: "Targeting & Calculation", `price`.
 
-        Manual: "Targeting & Calculation", operation `price`.
+        >>> quote = await client.price(women, {"06200": 20})
 
         Args:
             targeting: whom to reach.
-            volumes: wanted number of contacts for a post code or department. They need not be
-                among the targeted areas. `None` is all that match.
+            volumes: contacts wanted for a post code or department, targeted or not; `None` is all
+                that match. What they mean for areas that they do not name is undocumented: the
+                quote's `notes` say where that matters.
 
         Raises:
             TargetingError: volumes that cannot be right. Nothing was sent.
             SMSPartnerError: as `calculate`.
         """
-        return await self._price(targeting, checked_volumes(volumes), urgent=False)
+        return await self._price(targeting, checked_volumes(volumes), priority=False)
 
     async def rent(
         self,
@@ -244,15 +216,15 @@ class SMSPartnerClient:
     ) -> Rental:
         """Rent the contacts. This spends money, and is sent at most once.
 
-        Manual: "Targeting & Calculation", operation `rent`; its reply is undocumented by the
-        vendor. Cancelling does not take back a request that is under way: it runs to its answer
-        (within `request_timeout`), `on_rented` is called, and when that has ended, the
-        cancellation goes on.
+        >>> rental = await client.rent(women, {"06200": 20}, max_total=Decimal("5.00"))
+
+        Manual: "Targeting & Calculation", `rent`; its reply is undocumented. Cancelling does not
+        take back a request under way: it runs to its answer (within `request_timeout`), `on_rented`
+        is called, and when that has ended, the cancellation continues.
 
         Args:
             targeting: whom to reach.
-            volumes: wanted number of contacts for a post code or department; `None` rents all
-                that match.
+            volumes: contacts wanted for a post code or department; `None` rents all that match.
             max_total: price first, and do not rent when the total is above this. Exact: no `float`.
             on_rented: plain or async; called with the `Rental` before anything else happens, to
                 store its token. What it raises is logged, and the rental still returned.
@@ -263,39 +235,35 @@ class SMSPartnerClient:
             RentOutcomeUnknownError: it may have been charged. Do not rent again before checking.
             APIError: the vendor said no. Nothing was rented.
             TransportError: nothing was sent, also on further tries. Nothing was rented.
+            TypeError: an argument of another type, or an inexact `max_total`. Nothing was sent.
         """
-        from ._paid import PaidRequest, proves_nothing_rented  # noqa: PLC0415 - not all rent
+        from ._operations.rent import Purchase  # noqa: PLC0415 - not all rent
 
         wanted = checked_volumes(volumes)
-        if max_total is not None:
-            limit = checked_limit(max_total)
-            try:
-                quote = await self._price(targeting, wanted, urgent=True)
-            except ResponseError as error:
-                raise PriceExceededError(quote=None, max_total=limit) from error
-            check_price(quote, limit)
-        request = self._wire.targeting_request("rent", targeting, wanted)
-
-        async def exchange(head: Head | None) -> Rental:
-            send = partial(self._transport.exchange_alone, request, head=head)
-            paid = PaidRequest(targeting, wanted, send, self._wire.rental, on_rented)
-            return await paid.attempt()
-
-        return await self._dispatcher.ask_urgently(request, exchange, proves_nothing_rented)
+        return await Purchase(
+            pipeline=self._pipeline,
+            codec=self._wire,
+            price=partial(self._price, targeting, wanted, priority=True),
+            targeting=targeting,
+            volumes=wanted,
+            max_total=None if max_total is None else checked_limit(max_total),
+            on_rented=on_rented,
+        ).run()
 
     async def status(self, token: str | HasToken) -> RentalStatus:
         """Ask once where a rental stands. Manual: "Rental Status".
 
+        >>> status = await client.status(token)
+
         Raises:
             ValueError: a blank token. Nothing was sent.
             RentalNotFoundError: the vendor does not know this rental.
-            RentalFailedError: the vendor says so by its error code 36.
-            AlreadyDownloadedError: the vendor says so by its error code 34.
+            AlreadyDownloadedError: the vendor says so by code 34; RentalFailedError: by code 36.
             SMSPartnerError: as `calculate`.
         """
         known = checked_token(token)
         request = self._wire.status_request(known)
-        return await self._dispatcher.ask(request, lambda reply: self._wire.status(known, reply))
+        return await self._pipeline.send(request, partial(self._wire.status, known))
 
     async def wait_until_ready(
         self,
@@ -306,15 +274,17 @@ class SMSPartnerClient:
     ) -> RentalStatus:
         """Ask again and again, ever more slowly, until the file is ready.
 
-        Trouble that passes is ridden out: broken connections, timeouts, 408, 429, 5xx, replies
+        Errors that pass do not end it: broken connections, timeouts, 408, 429, 5xx, replies
         that cannot be read. Cancelling it, or its timeout, does nothing to the rental.
+
+        >>> status = await client.wait_until_ready(token, timeout=900)
 
         Args:
             token: the rental, from this process or another.
             timeout: seconds; 0 asks exactly once, `None` is endless; by default the polling
                 policy's. It is kept to, requests in flight included.
-            on_poll: plain or async; told of every check by a `PollEvent`. What it raises ends the
-                wait; an async one is cut off at the deadline.
+            on_poll: plain or async; called with a `PollEvent` after every check. What it raises
+                ends the wait; an async one is cut off at the deadline.
 
         Raises:
             ValueError: a blank token, or a timeout that is negative or NaN.
@@ -331,8 +301,11 @@ class SMSPartnerClient:
     ) -> AsyncGenerator[RentalStatus, None]:
         """Yield the status each time that its state has changed, the first one at once.
 
-        Ends with the terminal one (ready, failed or downloaded), which is yielded, not raised.
-        Otherwise as `wait_until_ready`.
+        Ends with the terminal one, which is yielded, not raised. Else as `wait_until_ready`.
+
+        >>> async for status in client.watch(token):
+        ...     print(status.state.name)
+        READY
 
         Raises:
             WaitTimeoutError: no terminal state in time.
@@ -341,13 +314,14 @@ class SMSPartnerClient:
         return self._wait(token, timeout, None).changes()
 
     def notify(self, token: str | HasToken) -> bool:
-        """Make those who wait for a rental ask now, within the request budget.
+        """Make the waits for a rental poll now, at the client's rate; return whether there are any.
 
-        For whatever the vendor calls: what such a call says is not believed, only the answer to
-        the request that follows it. Tells whether anybody on this client was waiting. To be called
-        on the client's event loop; from another thread, through `loop.call_soon_threadsafe`.
+        For a handler of the vendor's calls, which are not believed: only the answer to this poll
+        is. Call it on the client's event loop (from a thread: `loop.call_soon_threadsafe`).
+
+        >>> somebody_was_waiting = client.notify(token)
         """
-        return self._lookout.nudge(checked_token(token))
+        return self._polls.wake(checked_token(token))
 
     async def download(
         self,
@@ -357,100 +331,69 @@ class SMSPartnerClient:
         overwrite: bool = False,
         on_progress: Callable[[int, int | None], Awaitable[object] | object] | None = None,
     ) -> ContactFile:
-        """Download the rental's file. The vendor may serve it only once.
+        """Download the rental's file. It may be served only once; its format is undocumented.
 
-        What arrives goes to `<path>.part`, readable by its owner only, and gets its name when it
-        is whole and safe on the disk. When it breaks off, the partial file stays. The file's
-        format is undocumented by the vendor.
+        >>> file = await client.download(token, "contacts.csv")
+
+        What arrives goes to `<path>.part`, for its owner only, beside a small `<path>.part.json`,
+        and gets its name when it is whole and safe on the disk. A part that these prove whole after
+        a crash is finished by the next call with this token and path, and the vendor is not asked.
+
+        Cancelling stops the transfer, and keeps what arrived. The vendor may count the file as
+        served by then: run a download that must not be lost in a separate task.
 
         Args:
-            token: the rental.
+            token: the rental. A `RentalStatus` also says how much room its numbers may need.
             path: where the file goes; its folder must exist.
             overwrite: replace a file that is there.
             on_progress: plain or async; called with the bytes received and those expected (`None`
-                where unknown). What it raises is logged, and the download goes on.
+                where unknown). What it raises is logged, and the download continues.
 
         Raises:
             ValueError: a blank token.
             FileExistsError: the file exists, or another download is writing it. Nothing was sent;
                 or it appeared meanwhile, and the whole download is kept in `<path>.part`.
-            OSError: the folder is missing or cannot be written to. Nothing was sent.
+            OSError: the folder cannot be written to, or has too little room. Nothing was sent.
             DownloadInterruptedError: it broke off; what arrived is kept where the error says.
             AlreadyDownloadedError: the vendor does not serve it again (code 34).
             RentalFailedError: there is no file (code 36).
             APIError: no file yet, or another refusal (codes 32, 33, 35).
             TransportError: no byte of a file came.
-            ResponseError: what came is no file; it is kept where a note of the error says.
+            ResponseError: what came is no file; where it may hold numbers, a note says where it is.
         """
-        known = checked_token(token)
-        from ._download import Download, may_ask_again  # noqa: PLC0415 - not all clients download
+        from ._operations.download import Download  # noqa: PLC0415 - not all clients download
 
-        request = self._wire.download_request(known)
-        exchange = Download(
-            transport=self._transport,
-            request=request,
-            refusal=lambda reply: self._wire.file_refusal(known, reply),
-            path=Path(path),
-            overwrite=overwrite,
-            on_progress=on_progress,
-        ).attempt
-        return await self._dispatcher.ask_urgently(request, exchange, may_ask_again)
+        parts = self._pipeline.transport, self._wire, self.status
+        download = Download(*parts, token, path, overwrite, on_progress)
+        found = await download.resume()
+        return await self._pipeline.run_priority(download) if found is None else found
 
     async def credits(self) -> Credits:
-        """Tell the account's balance. Vendor's credits page.
+        """Return the account's balance.
+
+        >>> credits = await client.credits()
 
         Raises:
             SMSPartnerError: as `calculate`.
         """
-        return await self._dispatcher.ask(self._wire.credits_request(), self._wire.credits)
+        return await self._pipeline.send(self._wire.credits_request(), self._wire.credits)
 
     async def _price(
-        self, targeting: Targeting, volumes: Mapping[str, int] | None, *, urgent: bool
+        self, targeting: Targeting, volumes: Mapping[str, int] | None, *, priority: bool
     ) -> Quote:
         request = self._wire.targeting_request("price", targeting, volumes)
-        return await self._dispatcher.ask(
-            request, lambda reply: self._wire.quote("price", reply), urgent=urgent
-        )
+        sent = self._pipeline.send(request, partial(self._wire.quote, "price"), priority=priority)
+        return with_notes(await sent, targeting, volumes)
 
     def _wait(
         self,
         token: str | HasToken,
         timeout: float | Default | None,
         on_poll: Callable[[PollEvent], Awaitable[object] | object] | None,
-    ) -> Wait:
-        from ._waiting import Wait  # noqa: PLC0415 - as above
+    ) -> Poller:
+        from ._operations.poll import Poller  # noqa: PLC0415 - not all clients wait
+        from ._operations.status_poller import StatusPoller  # noqa: PLC0415 - not all clients wait
 
-        known = checked_token(token)
-        given = self._polling.timeout if isinstance(timeout, Default) else timeout
-        limit = checked_timeout(given)
-        request = self._wire.status_request(known)
-        dispatcher = self._dispatcher
-        listeners = partial(self._lookout.listeners, known)
-
-        async def ask(deadline: float | None) -> RentalStatus:
-            return await dispatcher.poll(
-                request,
-                lambda reply: self._wire.status(known, reply),
-                deadline,
-                listeners,
-            )
-
-        return Wait(
-            known,
-            dispatcher.enter_poll,
-            ask,
-            dispatcher.patience,
-            self._lookout,
-            self._polling,
-            limit,
-            on_poll,
-            dispatcher.listeners,
-        )
-
-    def _check_own(self) -> None:
-        """Refuse to close, at the end of somebody's block, what others go on using."""
-        if self._is_copy:
-            raise ConfigurationError(
-                "This is a copy made by with_options(). It is closed together with the client that "
-                "it was made from, and cannot be closed on its own."
-            )
+        poller = StatusPoller(checked_token(token), self._wire, self._pipeline)
+        given = poller.options.polling.timeout if isinstance(timeout, Default) else timeout
+        return Poller(poller, self._polls, checked_timeout(given), on_poll)

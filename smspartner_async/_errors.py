@@ -1,4 +1,4 @@
-"""The one exception tree, and which of the vendor's error codes is which class.
+"""The one exception tree.
 
 Every error says what happened, what it means for the user's money or file, and what to do next.
 None holds the API key or a phone number: text that comes from the vendor is cleaned before it gets
@@ -7,12 +7,13 @@ here. All of them survive pickling, whatever their constructor takes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+import pickle
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
-from ._codes import CODE_MEANINGS
-from ._money import written
+from ._error_codes import CODE_ADVICE, refusal_text, seen_token_text
+from ._values.money import price_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,17 +26,26 @@ if TYPE_CHECKING:
 
 def _rebuild(cls: type[SMSPartnerError], args: tuple[Any, ...]) -> SMSPartnerError:
     """Make an unpickled error without calling its own constructor."""
-    return cls.__new__(cls, *args)
+    error = cls.__new__(cls, *args)
+    error.args = args  # an OSError, as WaitTimeoutError is one, drops them
+    return error
 
 
 class SMSPartnerError(Exception):
-    """The root: `except SMSPartnerError` catches everything that this package raises on its own.
+    """The root of all errors of this package: `except SMSPartnerError` catches every one.
+
+    Copies and pickles keep its text, attributes, notes and cause (as text, where need be).
 
     Attributes:
-        advice: what to do next, where that is the same for all errors of a class.
+        advice: what to do next. Most classes have one for all of their errors.
     """
 
-    advice: ClassVar[str] = ""
+    advice: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What happened, without the advice: for an error that quotes this one as its cause."""
+        return str(self).removesuffix(self.advice).rstrip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own way calls `cls(*args)`, which fails for keyword-only constructors. The
@@ -44,7 +54,20 @@ class SMSPartnerError(Exception):
             name: evolve(value, raw=None) if hasattr(value, "raw") else value
             for name, value in self.__dict__.items()
         }
+        if self.__cause__ is not None:
+            state["__cause__"] = _portable(self.__cause__)
         return _rebuild, (type(self), self.args), state
+
+
+def _portable(cause: BaseException) -> BaseException:
+    """Return a cause as it is, or its text where it cannot be pickled."""
+    if isinstance(cause, SMSPartnerError):
+        return cause
+    try:
+        pickle.loads(pickle.dumps(cause))  # noqa: S301 - made here
+    except Exception:  # noqa: BLE001 - whatever a foreign class does
+        return SMSPartnerError(f"{type(cause).__name__}: {cause}")
+    return cause
 
 
 class ConfigurationError(SMSPartnerError, ValueError):
@@ -81,7 +104,7 @@ class APIError(SMSPartnerError):
         retry_after: seconds that the vendor asked to wait, where it did.
     """
 
-    advice = "Look the code up in the vendor's manual, or ask its support."
+    advice: str = "Look the code up in the vendor's manual, or ask its support."
 
     def __init__(
         self,
@@ -92,13 +115,9 @@ class APIError(SMSPartnerError):
         operation: str,
         retry_after: float | None = None,
     ) -> None:
-        meaning = CODE_MEANINGS.get(code, "no reason that its manual documents") if code else ""
-        reason = f"code {code}, {meaning}" if code else "no error code"
         words = f" The vendor's words: {message!r}." if message else ""
-        super().__init__(
-            f"SMS Partner refused to {_VERBS.get(operation, operation)} "
-            f"({reason}; HTTP {http_status}).{words} {self.advice}"
-        )
+        self.advice = CODE_ADVICE.get(code, self.advice)
+        super().__init__(f"{refusal_text(operation, code, http_status)}{words} {self.advice}")
         self.code = code
         self.message = message
         self.http_status = http_status
@@ -142,7 +161,7 @@ class RentalNotFoundError(APIError):
 class FileNotReadyError(APIError):
     """The file is in use: being downloaded by somebody else right now (code 35)."""
 
-    advice = "Wait and try again; wait_until_ready() tells when the file can be had."
+    advice = "Wait and try again; wait_until_ready() returns when the file can be downloaded."
 
 
 class RateLimitError(APIError):
@@ -153,6 +172,9 @@ class RateLimitError(APIError):
     """
 
     advice = "Wait before asking again, or set max_requests_per_minute on the client."
+
+
+_MAYBE_SENT: Final = "The vendor may have received the request."
 
 
 class TransportError(SMSPartnerError):
@@ -168,14 +190,15 @@ class TransportError(SMSPartnerError):
     advice = "Check the network, base_url and any proxy, then try again."
 
     def __init__(self, message: str, *, maybe_sent: bool, reply_began: bool = True) -> None:
-        fate = (
-            "The vendor may have received the request."
-            if maybe_sent
-            else "Nothing was sent, so it is safe to try again."
-        )
+        fate = _MAYBE_SENT if maybe_sent else "Nothing was sent, so it is safe to try again."
         super().__init__(f"{message} {fate}")
         self.maybe_sent = maybe_sent
         self.reply_began: bool = maybe_sent and reply_began
+
+    @property
+    def problem(self) -> str:
+        """What happened, without what it means: an error that quotes this one says that itself."""
+        return str(self).removesuffix(_MAYBE_SENT).rstrip()
 
 
 class ResponseError(SMSPartnerError):
@@ -213,16 +236,18 @@ class ResponseError(SMSPartnerError):
 class RentOutcomeUnknownError(SMSPartnerError):
     """A rent was sent and its outcome is not known: it may have been charged.
 
-    It is never sent again on its own.
+    The client does not send it again.
 
     Attributes:
         targeting: what was asked for.
         volumes: the volumes asked for, or `None`.
         sent_at: when the request was made (aware, UTC).
         cause: what went wrong; also the error's `__cause__`.
+        seen_token: what looked like a token in a reply that proves nothing, or `None`. A rental
+            that `status(seen_token)` knows is the rental; the vendor did not confirm it yet.
     """
 
-    advice = (
+    advice: str = (
         "Before you rent again, compare credits() with the balance from before, or look for the "
         "rental in the vendor's web interface."
     )
@@ -234,15 +259,18 @@ class RentOutcomeUnknownError(SMSPartnerError):
         volumes: Mapping[str, int] | None,
         sent_at: datetime,
         cause: SMSPartnerError,
+        seen_token: str | None = None,
     ) -> None:
+        self.advice = self.advice if seen_token is None else seen_token_text(seen_token)
         super().__init__(
-            f"A rental requested at {sent_at:%Y-%m-%d %H:%M:%S} UTC may have been charged: {cause} "
-            f"It is not sent again. {self.advice}"
+            f"A rental requested at {sent_at:%Y-%m-%d %H:%M:%S} UTC may have been charged: "
+            f"{cause.problem} It is not sent again. {self.advice}"
         )
         self.targeting = targeting
         self.volumes = volumes
         self.sent_at = sent_at
         self.cause = cause
+        self.seen_token = seen_token
         self.__cause__: BaseException | None = cause
 
 
@@ -257,14 +285,8 @@ class PriceExceededError(SMSPartnerError):
     advice = "Raise max_total or ask for fewer contacts (volumes)."
 
     def __init__(self, *, quote: Quote | None, max_total: Decimal) -> None:
-        total = quote.cost.total if quote is not None and quote.cost is not None else None
-        price = "The vendor gave no total price"
-        if total is not None:
-            price = f"The price is {written(total)}"
-        limit = written(max_total)
-        super().__init__(
-            f"{price}; the limit is {limit}. Nothing was rented or charged. {self.advice}"
-        )
+        price = price_text(None if quote is None else quote.total, max_total)
+        super().__init__(f"{price} Nothing was rented or charged. {self.advice}")
         self.quote = quote
         self.max_total = max_total
 
@@ -276,8 +298,8 @@ class RentalFailedError(SMSPartnerError):
 
     Attributes:
         token: the rental.
-        status: its status, where a status told of the failure.
-        code: the vendor's error code, where an error told of it.
+        status: its status, where that was the answer; else `None`.
+        code: the vendor's error code, where an error was the answer; else `None`.
     """
 
     advice = "Compare credits() and ask the vendor's support, naming the token."
@@ -287,7 +309,7 @@ class RentalFailedError(SMSPartnerError):
     ) -> None:
         super().__init__(
             f"Rental {token} failed: the vendor made no file. Whether it is paid back is not "
-            f"documented: {self.advice[:1].lower()}{self.advice[1:]}"
+            f"documented. {self.advice}"
         )
         self.token = token
         self.status = status
@@ -299,8 +321,8 @@ class AlreadyDownloadedError(SMSPartnerError):
 
     Attributes:
         token: the rental.
-        status: its status, where a status told of it.
-        code: the vendor's error code, where an error told of it.
+        status: its status, where that was the answer; else `None`.
+        code: the vendor's error code, where an error was the answer; else `None`.
     """
 
     advice = (
@@ -318,7 +340,7 @@ class AlreadyDownloadedError(SMSPartnerError):
 
 
 class WaitTimeoutError(SMSPartnerError, TimeoutError):
-    """The rental was not ready in time. It goes on at the vendor's, and nothing is lost.
+    """The rental was not ready in time. The vendor keeps working on it, and nothing is lost.
 
     Attributes:
         token: the rental, for another `wait_until_ready(token)`.
@@ -327,7 +349,7 @@ class WaitTimeoutError(SMSPartnerError, TimeoutError):
         attempts: how often the vendor was asked.
     """
 
-    advice = "Go on with wait_until_ready() and the same token."
+    advice: str = "Call wait_until_ready() again with the same token."
 
     def __init__(
         self,
@@ -338,12 +360,13 @@ class WaitTimeoutError(SMSPartnerError, TimeoutError):
         attempts: int,
         reason: str = "",
     ) -> None:
-        state = None if last_status is None else last_status.state.name
-        seen = f"last seen: {state}" if state else "no status was seen"
+        seen = f"last seen: {last_status.state.name}" if last_status else "no status was seen"
+        advice = f"Nothing is lost: call wait_until_ready({token!r}) again."
         super().__init__(
             f"Rental {token} was not ready after {elapsed:.1f} s and {attempts} checks ({seen}). "
-            f"{reason}It goes on at the vendor's: call wait_until_ready({token!r}) again."
+            f"{reason}{advice}"
         )
+        self.advice = advice
         self.token = token
         self.last_status = last_status
         self.elapsed = elapsed
@@ -375,32 +398,3 @@ class DownloadInterruptedError(SMSPartnerError):
         self.path = path
         self.received = received
         self.expected = expected
-
-
-_VERBS: Final = {
-    "credits": "tell the credits",
-    "download": "give the file",
-    "status": "tell the status",
-}
-
-_CLASSES: Final[dict[type[APIError], tuple[int, ...]]] = {
-    AuthenticationError: (1, 10),
-    AccessDeniedError: (6, 20, 30, 40, 96),
-    InsufficientCreditError: (11,),
-    RentalNotFoundError: (32, 33),
-    FileNotReadyError: (35,),
-    InvalidRequestError: (3, 4, 5, 7, 8, 9, *range(12, 20), *range(21, 29), 31, 61, 90),
-}
-
-CODE_CLASSES: Final[dict[int, type[APIError]]] = {
-    code: cls for cls, codes in _CLASSES.items() for code in codes
-}
-
-# A refusal after which it is certain that nothing was rented.
-REFUSALS: Final = (
-    AuthenticationError,
-    AccessDeniedError,
-    InvalidRequestError,
-    InsufficientCreditError,
-    RateLimitError,
-)

@@ -1,16 +1,17 @@
-"""What all log records of this package have in common: a logger, and fields for structured logs."""
+"""The package's logger, and the fields of its records for structured logs."""
 
 from __future__ import annotations
 
 import logging
 import traceback
+from contextlib import suppress
 from typing import Any, Final
 
 
-class _Unfailing(logging.LoggerAdapter[logging.Logger]):
+class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger that never raises, whatever the application's filters and record factory do.
 
-    A rental may just have been paid, or be under way: that is worth more than a line of the log.
+    A rental may just have been paid: a log record that fails must not lose its token.
     """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
@@ -19,26 +20,32 @@ class _Unfailing(logging.LoggerAdapter[logging.Logger]):
             self.logger.log(level, msg, *args, stacklevel=2, **kwargs)
         except Exception:  # noqa: BLE001 - as said above
             if logging.raiseExceptions:
-                traceback.print_exc()
+                with suppress(Exception):  # a service without a stderr, or with a closed one
+                    traceback.print_exc()
 
 
-log: Final = _Unfailing(logging.getLogger(__package__))
+log: Final = _SafeLogger(logging.getLogger(__package__))
 
 _SHOWN: Final = 8
 """Characters of a token that the log shows, where nothing depends on the whole of it."""
 
 
 def is_logged() -> bool:
-    """Whether the log is to tell of every request."""
-    return log.isEnabledFor(logging.DEBUG)
+    """Return whether every request is logged."""
+    return log.logger.isEnabledFor(logging.DEBUG)
 
 
-def shortened(token: str) -> str:
-    """Show enough of a token to know it again."""
+def short_token(token: str) -> str:
+    """Return the first characters of a token, enough to recognise it."""
     return token if len(token) <= _SHOWN else f"{token[:_SHOWN]}…"
 
 
-def fields(operation: str, token: str | None, **more: Any) -> dict[str, Any]:
-    """Make the `extra` of a record."""
-    shown = None if token is None else shortened(token)
+def subject(operation: str, token: str | None) -> str:
+    """Return what a record is about, as the beginning of its message."""
+    return operation if token is None else f"{operation} of rental {short_token(token)}"
+
+
+def log_fields(operation: str, token: str | None, **more: Any) -> dict[str, Any]:
+    """Return the `extra` of a log record."""
+    shown = None if token is None else short_token(token)
     return {"operation": operation, "token": shown, **more}

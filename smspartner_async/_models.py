@@ -1,27 +1,28 @@
-"""What users hold: frozen values in plain English, checked when made. No vendor spelling."""
+"""The public models: frozen values in plain English, checked when made. No vendor spelling."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import Enum, IntEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from attrs import field, frozen
 
 from ._errors import TargetingError
-from ._late import Late
+from ._lazy import LazyFields
+from ._values.areas import is_int, split_codes, wrong_codes
+from ._values.hints import (
+    TARGETING_ARGUMENTS,
+    category_hint,
+    explain_arguments,
+    gender_hint,
+    number_hint,
+)
 
 MIN_AGE: Final = 18
 MAX_AGE: Final = 98
-
-_ZIPCODE: Final = r"[0-9]{5}"
-# Eight digits and more, with the usual marks between them; the range is that of dashes. Without
-# backtracking, which would take 150 times the memory of a text of digits.
-PHONE_NUMBER: Final = r"\+?\d(?:[\s.\-\u2010-\u2015()/_]{0,3}+\d){7,}+"
-_DEPARTMENT: Final = r"[0-9]{2}|2[AB]|9[78][0-9]"
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -50,52 +51,44 @@ class RentalState(IntEnum):
     FAILED = 3
     DOWNLOADED = 5
     UNKNOWN = -1
-    """Something that the manual does not list (4, say). It is waited out, never taken as an end."""
+    """A state that the manual does not list (4, say). A wait continues, as before READY."""
 
     @property
     def is_terminal(self) -> bool:
-        """Whether waiting any longer changes nothing: ready, failed or downloaded."""
+        """Whether the state is final: ready, failed or downloaded.
+
+        >>> RentalState.GENERATING.is_terminal
+        False
+        """
         return self in (RentalState.READY, RentalState.FAILED, RentalState.DOWNLOADED)
 
 
-def _member_or_same(enum: type[_E], value: object) -> object:
-    """Turn a member's value into the member; anything else is left for the check to name."""
-    try:
-        return enum(value)
-    except ValueError:
-        return value
+# A converter leaves an unknown value as it is, and `Targeting` names it as wrong: hence `cast`.
 
 
-def _gender(value: object) -> Any:
+def _gender(value: Gender | Literal["mixed", "male", "female"]) -> Gender:
     return _member_or_same(Gender, value)
 
 
-def _category(value: object) -> Any:
-    return _member_or_same(SocioProfessionalCategory, value)
+def _category(
+    value: SocioProfessionalCategory | Literal["csp+", "csp-"] | None,
+) -> SocioProfessionalCategory | None:
+    return None if value is None else _member_or_same(SocioProfessionalCategory, value)
 
 
-def _codes(value: object) -> Any:
-    """Turn one comma-separated text, or an iterable of texts, into a tuple without repetitions."""
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        parts: list[object] = [part for part in value.split(",") if part.strip()]
-    elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
-        parts = sorted(value, key=str) if isinstance(value, (set, frozenset)) else list(value)
-    else:
-        return value
-    tidy = (part.strip().upper() if isinstance(part, str) else part for part in parts)
-    # Not a set: the order is the user's.  By type too: 1 and True are one key of a dict.
-    return tuple({(type(part), repr(part)): part for part in tidy}.values())
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _member_or_same(enum: type[_E], value: object) -> _E:
+    try:
+        return enum(value.strip().lower() if isinstance(value, str) else value)
+    except ValueError:
+        return cast("_E", value)
 
 
 @frozen(kw_only=True)
 class Targeting:
     """Whom to reach: what is calculated, priced and rented (manual, "Targeting & Calculation").
+
+    Everything is given by keyword. A word of the vendor's manual in place of one of these
+    (`"h"`, `103`, `zipcode=`) is an error that says what to write.
 
     Args:
         gender: a `Gender` or its value (`"mixed"`, `"male"`, `"female"`).
@@ -111,6 +104,12 @@ class Targeting:
 
     Raises:
         TargetingError: something cannot be right; `.problems` names every bad field at once.
+        TypeError: an argument that is no field, or is not given by keyword.
+
+    >>> Targeting(
+    ...     gender="female", min_age=25, max_age=35, interest=12, zipcodes="02200,60200"
+    ... ).zipcodes
+    ('02200', '60200')
     """
 
     gender: Gender = field(converter=_gender)
@@ -119,16 +118,16 @@ class Targeting:
     interest: int | None = None
     sub_interest: int | None = None
     category: SocioProfessionalCategory | None = field(default=None, converter=_category)
-    departments: tuple[str, ...] = field(default=(), converter=_codes)
-    zipcodes: tuple[str, ...] = field(default=(), converter=_codes)
+    departments: tuple[str, ...] = field(default=(), converter=split_codes)
+    zipcodes: tuple[str, ...] = field(default=(), converter=split_codes)
 
     def __attrs_post_init__(self) -> None:
         problems = (
             *self._wrong_choices(),
             *self._wrong_ages(),
             *self._wrong_interests(),
-            *_wrong_codes("departments", self.departments, _DEPARTMENT, "'02', '2A' or '974'"),
-            *_wrong_codes("zipcodes", self.zipcodes, _ZIPCODE, "'02200'"),
+            *wrong_codes("departments", self.departments),
+            *wrong_codes("zipcodes", self.zipcodes),
         )
         if problems:
             raise TargetingError(problems)
@@ -137,73 +136,46 @@ class Targeting:
         gender: object = self.gender
         category: object = self.category
         if not isinstance(gender, Gender):
-            yield "gender", f"must be 'mixed', 'male' or 'female', not {gender!r}"
+            yield (
+                "gender",
+                f"must be 'mixed', 'male' or 'female', not {gender!r}{gender_hint(gender)}",
+            )
         if category is not None and not isinstance(category, SocioProfessionalCategory):
-            yield "category", f"must be 'csp+', 'csp-' or None, not {category!r}"
+            hint = category_hint(category)
+            yield "category", f"must be 'csp+', 'csp-' or None, not {category!r}{hint}"
 
     def _wrong_ages(self) -> Iterable[tuple[str, str]]:
         ages = {"min_age": self.min_age, "max_age": self.max_age}
-        wrong = {n: a for n, a in ages.items() if not _is_int(a) or not MIN_AGE <= a <= MAX_AGE}
+        wrong = {n: a for n, a in ages.items() if not is_int(a) or not MIN_AGE <= a <= MAX_AGE}
         for name, age in wrong.items():
-            yield name, f"must be a whole number from {MIN_AGE} to {MAX_AGE}, not {age!r}"
+            wanted = f"must be a whole number from {MIN_AGE} to {MAX_AGE}"
+            yield name, f"{wanted}, not {age!r}{number_hint(age)}"
         if not wrong and self.min_age > self.max_age:
-            yield "max_age", f"must not be below min_age ({self.min_age}), but is {self.max_age}"
+            yield "max_age", f"must not be below the minimum, {self.min_age}, but is {self.max_age}"
 
     def _wrong_interests(self) -> Iterable[tuple[str, str]]:
         interests = {"interest": self.interest, "sub_interest": self.sub_interest}
         for name, number in interests.items():
-            if number is not None and not (_is_int(number) and number > 0):
-                yield name, f"must be a whole number above 0, not {number!r}"
+            if number is not None and not (is_int(number) and number > 0):
+                hint = number_hint(number)
+                yield name, f"must be a whole number above 0, not {number!r}{hint}"
         if self.interest is None and self.sub_interest is None:
-            yield "interest", "an interest or a sub_interest is required"
+            yield "interest", "an interest or a sub-interest is required"
 
 
-def _shown(value: object) -> str:
-    """Show a wrong value, but not a phone number that stands where a code should."""
-    return re.sub(PHONE_NUMBER, "[number]", repr(value))
+if not TYPE_CHECKING:  # pragma: no branch - a checker knows the arguments without it
+    Targeting.__init__ = explain_arguments(
+        TARGETING_ARGUMENTS, "Targeting(gender='female', min_age=25, max_age=35, interest=12)"
+    )(Targeting.__init__)
 
 
-def _wrong_codes(name: str, codes: object, pattern: str, example: str) -> Iterable[tuple[str, str]]:
-    if not isinstance(codes, tuple):
-        yield name, f"must be texts such as {example}, not {_shown(codes)}"
-        return
-    for code in codes:
-        if not isinstance(code, str):
-            yield name, f"must be texts such as {example}; {_shown(code)} is not text"
-        elif not re.fullmatch(pattern, code):
-            yield name, f"{_shown(code)} is not of the form {example}"
-
-
-def checked_volumes(volumes: Mapping[str, int] | None) -> dict[str, int] | None:
-    """Check the wanted volumes of `price` and `rent`: post code or department to a number above 0.
-
-    Raises:
-        TargetingError: not a mapping, empty (leave it out to take every contact), a key that is
-            neither post code nor department, or a number below 1.
-    """
-    given: object = volumes
-    if given is None:
-        return None
-    if not isinstance(given, Mapping):
-        raise TargetingError((("volumes", f"must map an area to a number, not {_shown(given)}"),))
-    if not given:
-        # Sent as nothing, an empty mapping would rent every contact: surely not what was meant.
-        raise TargetingError((("volumes", "is empty; leave it out to take every contact"),))
-    problems: list[tuple[str, str]] = []
-    checked: dict[str, int] = {}
-    for area, wanted in given.items():
-        code = area.strip().upper() if isinstance(area, str) else ""
-        if not (re.fullmatch(_ZIPCODE, code) or re.fullmatch(_DEPARTMENT, code)):
-            problems.append(("volumes", f"{_shown(area)} is neither a post code nor a department"))
-        elif not (_is_int(wanted) and wanted > 0):
-            problems.append(("volumes", f"{code}: must be a whole number above 0, not {wanted!r}"))
-        elif code in checked:
-            problems.append(("volumes", f"{code} is given twice"))
-        else:
-            checked[code] = wanted
-    if problems:
-        raise TargetingError(tuple(problems))
-    return checked
+def check_targeting(targeting: object) -> None:
+    """Refuse anything but a `Targeting`, such as a dict, with a `TypeError`."""
+    if not isinstance(targeting, Targeting):
+        raise TypeError(
+            f"targeting must be of type Targeting, not {type(targeting).__name__}. Make one: "
+            "Targeting(gender='mixed', min_age=18, max_age=98, interest=12)."
+        )
 
 
 @frozen(kw_only=True)
@@ -214,7 +186,7 @@ class AreaVolume:
         type: `"zipcode"`, `"department"`, or the vendor's word in lower case where it is another.
         location: the post code or department.
         volume: contacts available (or, in a rental, rented) there.
-        desired_volume: contacts that were wanted there, where the vendor tells.
+        desired_volume: contacts that were wanted there; `None` where the vendor gives no number.
     """
 
     type: str
@@ -225,7 +197,7 @@ class AreaVolume:
 
 @frozen(kw_only=True)
 class Cost:
-    """What a targeting costs, as the vendor gives it: never recomputed, and it need not add up.
+    """What a targeting costs, as the vendor gives it. It is never recomputed, and may not add up.
 
     Attributes:
         quantity: number of contacts.
@@ -247,6 +219,10 @@ class Quote:
         areas: contacts by area, without the row of the total.
         total_volume: contacts in all; `None` where the vendor gives no total.
         cost: the price; `None` where the vendor gives none.
+        notes: what to look at before paying, in English, where `price` was given volumes: a quote
+            for another number of contacts than they ask for; a targeted area without a volume; a
+            volume for an area that is not targeted. What the vendor makes of the latter two is
+            undocumented. A note refuses nothing.
         raw: the vendor's payload, as it came; a number with a decimal point is a `Decimal`.
     """
 
@@ -254,7 +230,17 @@ class Quote:
     areas: tuple[AreaVolume, ...] = ()
     total_volume: int | None = None
     cost: Cost | None = None
+    notes: tuple[str, ...] = ()
     raw: Any = field(default=None, repr=False, eq=False)
+
+    @property
+    def total(self) -> Decimal | None:
+        """The price of all, which is `cost.total`; `None` where the vendor gives none.
+
+        >>> Quote(operation="price", cost=Cost(total=Decimal("1.80"))).total
+        Decimal('1.80')
+        """
+        return None if self.cost is None else self.cost.total
 
 
 @frozen(kw_only=True)
@@ -262,10 +248,10 @@ class Rental:
     """A paid rental. The reply to `rent` is undocumented: only the token is sure to be there.
 
     Attributes:
-        token: all that is needed to go on, in this process or another. Store it.
-        areas: contacts by area, where the vendor tells.
-        total_volume: contacts in all, where the vendor tells.
-        cost: what was paid, where the vendor tells.
+        token: all that later calls need, in this process or another. Store it.
+        areas: contacts by area; empty where the vendor gives none.
+        total_volume: contacts in all; `None` where the vendor gives no number.
+        cost: what was paid; `None` where the vendor gives none.
         raw: the vendor's payload, as it came; a number with a decimal point is a `Decimal`.
     """
 
@@ -274,6 +260,15 @@ class Rental:
     total_volume: int | None = None
     cost: Cost | None = None
     raw: Any = field(default=None, repr=False, eq=False)
+
+    @property
+    def total(self) -> Decimal | None:
+        """What was paid, which is `cost.total`; `None` where the vendor gives none.
+
+        >>> Rental(token="41ddfc6c", cost=Cost(total=Decimal("1.80"))).total
+        Decimal('1.80')
+        """
+        return None if self.cost is None else self.cost.total
 
 
 @frozen(kw_only=True)
@@ -292,16 +287,16 @@ class RentedTargeting:
 
 
 @frozen(kw_only=True)
-class RentalStatus(Late):
+class RentalStatus(LazyFields):
     """Where a rental stands (manual, "Rental Status").
 
     Attributes:
         token: the rental that was asked about.
         state: its state; `UNKNOWN` for anything that the manual does not list.
         message: the vendor's words, or the state in plain English where it sent a number.
-        targeting: what was rented, where the vendor tells.
-        cost: what it cost, where the vendor tells.
-        phone_numbers: how many numbers the file holds, where the vendor tells.
+        targeting: what was rented; `None` where the vendor does not say.
+        cost: what it cost; `None` where the vendor gives none.
+        phone_numbers: how many numbers the file holds; `None` where the vendor does not say.
         raw: the vendor's payload, as it came; a number with a decimal point is a `Decimal`.
     """
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import signal
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -11,6 +14,7 @@ from unittest.mock import Mock
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +23,33 @@ if TYPE_CHECKING:
     from smspartner_async.sandbox import Sandbox
 
 
+# On a busy machine any example may take long, and says nothing by that.
+settings.register_profile("patient", deadline=None, max_examples=50)
+settings.register_profile("long", deadline=None)
+settings.load_profile("long" if os.environ.get("CI_LONG") else "patient")
+
+
 def pytest_sessionstart() -> None:
-    """Start without an event loop: looptime would leak the one that it finds."""
+    """Start without an event loop, which looptime would leak, and with signals that are heard.
+
+    A shell ignores SIGINT for what it starts with `&`, and nohup SIGHUP; what is started from there
+    inherits that.
+    """
     asyncio.set_event_loop(None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# What takes longest begins first: begun last, it would run alone at the end.
+SLOWEST_FIRST = ("durable", "cli", "testing", "package", "readme")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders with the slowest tests first, in an order that all workers agree on."""
+    place = {folder: number for number, folder in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: min(place.get(part, len(place)) for part in item.path.parts))
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,6 @@ mistake cannot sit on both sides of a test.
 from ._account import SandboxRental
 from ._command import run, serve
 from ._faults import Faults
-from ._server import Sandbox
+from ._server import HasToken, Sandbox
 
-__all__ = ["Faults", "Sandbox", "SandboxRental", "run", "serve"]
+__all__ = ["Faults", "HasToken", "Sandbox", "SandboxRental", "run", "serve"]

@@ -1,6 +1,6 @@
 """The account: its money, and rentals whose state follows from their age.
 
-It knows no HTTP, and is told the time.
+It knows no HTTP, and is passed the time.
 """
 
 import math
@@ -66,6 +66,12 @@ class Account:
     """Sells rentals, and says how far they are."""
 
     def __init__(self, *, balance: Decimal, speed: float, fail_every: int | None) -> None:
+        if not isinstance(balance, Decimal):
+            raise TypeError(f"balance must be a Decimal, such as Decimal(5), not {balance!r}.")
+        if isinstance(speed, bool) or not isinstance(speed, int | float):
+            raise TypeError(f"speed must be a number, not {speed!r}.")
+        if fail_every is not None and type(fail_every) is not int:
+            raise TypeError(f"fail_every must be a whole number, not {fail_every!r}.")
         if not balance.is_finite() or balance < 0:
             raise ValueError(f"balance must be an amount of at least 0, not {balance}.")
         if not math.isfinite(speed) or speed <= 0:

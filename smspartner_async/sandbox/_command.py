@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 
 from ._server import Sandbox
@@ -19,20 +19,29 @@ async def serve(sandbox: Sandbox) -> None:
 
     Call it from the main thread. Raises `OSError` when the port is taken.
     """
+    await serve_and_call(_print_exports, sandbox)
+
+
+async def serve_and_call(started: Callable[[Sandbox], object], sandbox: Sandbox) -> None:
+    """Do what `serve` does, and call `started` in place of printing."""
     stopped = asyncio.Event()
     async with sandbox:
         with _on_signals(stopped):
-            sys.stdout.write(
-                "A stand-in for SMS Partner's contact rental: nothing here costs money.\n"
-                "\n"
-                f"    export SMSPARTNER_BASE_URL={sandbox.base_url}\n"
-                f"    export SMSPARTNER_API_KEY={shlex.quote(sandbox.api_key)}\n"
-                "\n"
-                "Press Ctrl-C to stop.\n"
-            )
-            # Whoever started it may read from a pipe, and waits for these lines.
-            sys.stdout.flush()
+            started(sandbox)
             await stopped.wait()
+
+
+def _print_exports(sandbox: Sandbox) -> None:
+    sys.stdout.write(
+        "A stand-in for SMS Partner's contact rental: nothing here costs money.\n"
+        "\n"
+        f"    export SMSPARTNER_BASE_URL={sandbox.base_url}\n"
+        f"    export SMSPARTNER_API_KEY={shlex.quote(sandbox.api_key)}\n"
+        "\n"
+        "Press Ctrl-C to stop.\n"
+    )
+    # Whoever started it may read from a pipe, and waits for these lines.
+    sys.stdout.flush()
 
 
 def run(sandbox: Sandbox) -> int:

@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import math
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, Literal, TypeAlias, get_args
 
 from aiohttp import web
+from multidict import MultiDict
 
+from ._answers import Alteration, Framing, hang_up, refusal
 from ._rules import MESSAGES, RefusedError
 
 Operation: TypeAlias = Literal["calculate", "price", "rent", "status", "download", "credits"]
@@ -23,6 +25,7 @@ _Fault: TypeAlias = Callable[[web.Request, _Work], Awaitable[web.StreamResponse]
 OPERATIONS: Final[tuple[str, ...]] = get_args(Operation)
 
 _ERRORS: Final = range(400, 600)
+_STATUSES: Final = range(200, 600)
 _PAGE: Final = (
     "<!DOCTYPE html><html><body><h1>{} {}</h1><p>Please come back later.</p></body></html>"
 )
@@ -41,20 +44,26 @@ class Faults:
         self._now: Callable[[], float] = lambda: 0.0  # the loop's clock, once there is a loop
 
     def drop_next_request(self, operation: Operation, count: int = 1) -> None:
-        """Close the connection before anything is done: nothing is charged."""
+        """Close the connection before anything is done: nothing is charged.
+
+        >>> sandbox.drop_next_request("rent")
+        """
 
         async def fault(request: web.Request, _work: _Work) -> web.StreamResponse:
-            return _hang_up(request)
+            return hang_up(request)
 
         self._plan("drop_next_request", operation, fault, count)
 
     def lose_next_reply(self, operation: Operation, count: int = 1) -> None:
-        """Do what is asked, and close the connection in place of a reply: a rent is charged."""
+        """Do what is asked, and close the connection in place of a reply: a rent is charged.
+
+        >>> sandbox.lose_next_reply("rent")
+        """
 
         async def fault(request: web.Request, work: _Work) -> web.StreamResponse:
             with contextlib.suppress(RefusedError):  # a refusal is a reply, too
                 await work()
-            return _hang_up(request)
+            return hang_up(request)
 
         self._plan("lose_next_reply", operation, fault, count)
 
@@ -64,6 +73,8 @@ class Faults:
         """Do at once what is asked (a rent is charged), and reply `seconds` later, or never.
 
         Without `seconds` the connection stays open in silence, until either side closes.
+
+        >>> sandbox.delay_next_reply("status", seconds=2)
         """
         if not seconds >= 0:
             raise ValueError(f"seconds must be at least 0, not {seconds}.")
@@ -77,7 +88,10 @@ class Faults:
         self._plan("delay_next_reply", operation, fault, count)
 
     def refuse_next_request(self, operation: Operation, code: int, count: int = 1) -> None:
-        """Refuse with one of the vendor's error codes: nothing is charged."""
+        """Refuse with one of the vendor's error codes: nothing is charged.
+
+        >>> sandbox.refuse_next_request("rent", 11)  # insufficient credit
+        """
         if code not in MESSAGES:
             raise ValueError(f"code must be one of the vendor's, {sorted(MESSAGES)}, not {code}.")
 
@@ -89,7 +103,10 @@ class Faults:
     def answer_next_with_page(
         self, operation: Operation, status: int = 502, count: int = 1
     ) -> None:
-        """Answer with a page of HTML, as a proxy does whose server is down: nothing is charged."""
+        """Answer with a page of HTML, as a proxy does whose server is down: nothing is charged.
+
+        >>> sandbox.answer_next_with_page("price", status=503)
+        """
         if status not in _ERRORS:
             raise ValueError(f"status must be an HTTP status from 400 to 599, not {status}.")
 
@@ -105,6 +122,8 @@ class Faults:
 
         The file is used up all the same. A file that is no longer than that arrives whole. A
         download that is refused leaves the fault for the next one.
+
+        >>> sandbox.cut_next_download(after_bytes=100)
         """
         if after_bytes < 0:
             raise ValueError(f"after_bytes must be at least 0, not {after_bytes}.")
@@ -115,16 +134,100 @@ class Faults:
             except RefusedError:
                 self._planned["download"].appendleft(("cut_next_download", fault))
                 raise
-            return _hang_up(request, _beginning(whole, after_bytes))
+            # By hand, since aiohttp holds a head back until there is a byte of the body.
+            return hang_up(request, Alteration(cut_after=after_bytes).write(whole))
 
         self._plan("cut_next_download", "download", fault, count)
+
+    def alter_next_reply(
+        self,
+        operation: Operation,
+        *,
+        status: int | None = None,
+        media_type: str | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        rewrite: Callable[[bytes], bytes] | None = None,
+        framing: Framing = "length",
+        compressed: bool = False,
+        cut_after: int | None = None,
+        trailing: bytes = b"",
+        rewrite_all: Callable[[bytes], bytes] | None = None,
+        keep_open: bool = False,
+        count: int = 1,
+    ) -> None:
+        r"""Do what is asked (a rent is charged), and write the reply in another way.
+
+        The vendor documents hardly anything of how it replies: so a service can be tested against
+        whatever may be. A refusal is altered as well. The connection is closed behind the reply,
+        unless it is kept open.
+
+        >>> sandbox.alter_next_reply("rent", status=500)  # it was charged all the same
+        >>> sandbox.alter_next_reply("status", rewrite=lambda body: b"Warning: PHP\n" + body)
+        >>> sandbox.alter_next_reply("credits", headers={"Retry-After": "30"}, status=429)
+        >>> sandbox.alter_next_reply("download", framing="close", media_type="application/zip")
+        >>> sandbox.alter_next_reply("price", rewrite_all=lambda reply: b"HTTP/9" + reply[8:])
+
+        Args:
+            operation: Whose reply.
+            status: HTTP status, from 200 to 599.
+            media_type: The `Content-Type`.
+            headers: Lines of the head. They replace those of the same name, `Content-Length` and
+                the other lines of a framing included; as pairs, a name may come twice.
+            rewrite: Takes the body and returns another one.
+            framing: How the end of the body is marked: by its `Content-Length`, in chunks, or by
+                closing the connection.
+            compressed: Whether the body is sent with gzip.
+            cut_after: Close the connection behind so many bytes of the body, framing included. More
+                than there are leave out what ends the body: with chunks, the last one.
+            trailing: Bytes that are sent behind the reply.
+            rewrite_all: Takes all bytes that would be sent, the head included, and returns others.
+            keep_open: Leave the connection open and silent behind it, until either side closes.
+            count: For how many replies.
+
+        Raises:
+            ValueError: An unknown operation or framing, or a number out of its range.
+        """
+        if status is not None and status not in _STATUSES:
+            raise ValueError(f"status must be an HTTP status from 200 to 599, not {status}.")
+        if framing not in get_args(Framing):
+            raise ValueError(
+                f"framing must be one of {', '.join(get_args(Framing))}; not {framing!r}."
+            )
+        if cut_after is not None and cut_after < 0:
+            raise ValueError(f"cut_after must be at least 0, not {cut_after}.")
+        alteration = Alteration(
+            status=status,
+            media_type=media_type,
+            headers=tuple(MultiDict(headers).items()),
+            rewrite=rewrite,
+            framing=framing,
+            compressed=compressed,
+            cut_after=cut_after,
+            trailing=trailing,
+            rewrite_all=rewrite_all,
+        )
+
+        async def fault(request: web.Request, work: _Work) -> web.StreamResponse:
+            try:
+                whole = await work()
+            except RefusedError as refused:
+                whole = refusal(request, refused.code)
+            reply = alteration.write(whole)
+            if keep_open and request.transport is not None:
+                request.transport.write(reply)
+                await _pause(math.inf)
+            return hang_up(request, reply)
+
+        self._plan("alter_next_reply", operation, fault, count)
 
     def limit_requests(self, seconds: float, *, retry_after: bool = True) -> None:
         """Answer every request with 429, for `seconds` from the next one on: nothing is done.
 
+        >>> sandbox.limit_requests(10, retry_after=False)
+
         Args:
             seconds: By the loop's clock, whatever the sandbox's `speed`.
-            retry_after: Whether the reply tells how long, in whole seconds and rounded up. The
+            retry_after: Whether the reply says how long, in whole seconds and rounded up. The
                 vendor does not say whether it does.
         """
         if not 0 < seconds < math.inf:
@@ -178,22 +281,3 @@ async def _pause(seconds: float) -> None:
     if math.isinf(seconds):
         await asyncio.Event().wait()
     await asyncio.sleep(seconds)
-
-
-def _hang_up(request: web.Request, last_words: bytes = b"") -> web.Response:
-    """Close a request's connection after these bytes; return a response that will not be sent."""
-    if request.transport is not None:
-        request.transport.write(last_words)
-        request.transport.close()
-    return web.Response()
-
-
-def _beginning(whole: web.StreamResponse, length: int) -> bytes:
-    """Write a good reply up to this length of its body, which may be none.
-
-    By hand, since aiohttp holds a head back until there is a byte of the body.
-    """
-    body: bytes = getattr(whole, "body", b"")
-    lines = [f"{name}: {value}" for name, value in whole.headers.items()]
-    head = "\r\n".join(["HTTP/1.1 200 OK", *lines, f"Content-Length: {len(body)}", "", ""])
-    return head.encode() + body[:length]

@@ -169,7 +169,7 @@ def read_order(body: Mapping[str, Any]) -> Order:
     interest = _positive(parameters, "interest", empty=16, refused=15)
     sub_interest = _positive(parameters, "subInterest", empty=17, refused=18)
     category = _positive(parameters, "category", empty=22, refused=23)
-    # No code of its own is documented for a targeting that can match nobody.
+    # No code is documented for a targeting that can match nobody.
     if min_age > max_age or category not in _CATEGORIES:
         raise RefusedError(61)
     # The manual's PHP sample sends `volumes` along with `calcul`, which has no use for it.

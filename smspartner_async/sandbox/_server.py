@@ -5,15 +5,16 @@ import contextlib
 import ipaddress
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 from aiohttp import web
 
 from . import _replies, _rules
 from ._account import Account, Rental, SandboxRental
+from ._answers import answer, refusal
 from ._faults import OPERATIONS, Faults
 from ._rules import RefusedError
 
@@ -30,7 +31,7 @@ _OPERATIONS: Final = {_STATUS: "status", _DOWNLOAD: "download", _CREDITS: "credi
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class _HasToken(Protocol):
+class HasToken(Protocol):
     @property
     def token(self) -> str: ...
 
@@ -40,6 +41,9 @@ class Sandbox(Faults):
 
     Use it as an async context manager, or call `start` and `close`. It keeps its account and
     its rentals when it is closed and started again.
+
+    >>> async with Sandbox(speed=50) as sandbox:
+    ...     client = SMSPartnerClient(sandbox.api_key, base_url=sandbox.base_url)
 
     A rental is requested (0) for 2 s, generating (1) for 6 s, and then ready (2) or failed (3);
     `speed` divides these times. Time is that of the event loop, so a loop in virtual time
@@ -73,6 +77,11 @@ class Sandbox(Faults):
         fail_every: int | None = None,
         refuse_with: int | None = None,
     ) -> None:
+        for name, text in (("api_key", api_key), ("host", host)):
+            if not isinstance(text, str):
+                raise TypeError(f"{name} must be text, not {text!r}.")
+        if type(port) is not int:
+            raise TypeError(f"port must be a whole number, not {port!r}.")
         if not api_key.strip():
             raise ValueError("api_key must not be blank.")
         if not 0 <= port <= _HIGHEST_PORT:
@@ -112,6 +121,10 @@ class Sandbox(Faults):
 
         Raises `OSError`, with a sentence as its `strerror`, when the port cannot be had, and
         `RuntimeError` when the sandbox is running.
+
+        >>> sandbox = Sandbox(speed=50)
+        >>> await sandbox.start()
+        >>> await sandbox.close()
         """
         if self._runner is not None:
             raise RuntimeError("The sandbox is already running.")
@@ -134,7 +147,10 @@ class Sandbox(Faults):
         self._runner = runner
 
     async def close(self) -> None:
-        """Stop listening and close every connection. Closing twice does nothing."""
+        """Stop listening and close every connection. Closing twice does nothing.
+
+        >>> await sandbox.close()
+        """
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -178,27 +194,45 @@ class Sandbox(Faults):
         return self._requests
 
     def fail_next_rental(self, count: int = 1) -> None:
-        """Let the next `count` rentals end in state 3, beside those that already will."""
+        """Let the next `count` rentals end in state 3, beside those that already will.
+
+        >>> sandbox.fail_next_rental()
+        """
         self._account.end_next(_replies.FAILED, count)
 
     def hold_next_rental(self, count: int = 1) -> None:
-        """Let the next `count` rentals stay generating (1), until `make_ready` or `make_failed`."""
+        """Let the next `count` rentals stay generating (1), until `make_ready` or `make_failed`.
+
+        >>> sandbox.hold_next_rental(count=2)
+        """
         self._account.end_next(_replies.GENERATING, count)
 
-    def make_generating(self, token: str | _HasToken) -> None:
-        """Put a rental into state 1 now, where it stays. Raises `ValueError` for an unknown one."""
+    def make_generating(self, token: str | HasToken) -> None:
+        """Put a rental into state 1 now, where it stays. Raises `ValueError` for an unknown one.
+
+        >>> sandbox.make_generating(rental)
+        """
         self._move(token, _replies.GENERATING)
 
-    def make_ready(self, token: str | _HasToken) -> None:
-        """Make the file of a rental now: state 2. One that was downloaded is served once more."""
+    def make_ready(self, token: str | HasToken) -> None:
+        """Make the file of a rental now: state 2. One that was downloaded is served once more.
+
+        >>> sandbox.make_ready(rental)
+        """
         self._move(token, _replies.READY)
 
-    def make_failed(self, token: str | _HasToken) -> None:
-        """Let a rental fail now: state 3. It is not paid back."""
+    def make_failed(self, token: str | HasToken) -> None:
+        """Let a rental fail now: state 3. It is not paid back.
+
+        >>> sandbox.make_failed(rental)
+        """
         self._move(token, _replies.FAILED)
 
     def assert_paid(self, euros: Decimal | int | str) -> None:
-        """Raise an `AssertionError` that shows the whole account, unless just this was paid."""
+        """Raise an `AssertionError` that shows the whole account, unless just this was paid.
+
+        >>> sandbox.assert_paid("1.80")
+        """
         __tracebackhide__ = True
         if self.paid != Decimal(str(euros)):
             raise AssertionError(
@@ -208,18 +242,20 @@ class Sandbox(Faults):
     def assert_requests(self, **counts: int) -> None:
         """Raise an `AssertionError` that shows the whole account, unless so many requests came.
 
-        Told by operation, as in `assert_requests(rent=1, price=0)`; the others are not looked at.
+        Given by operation, as in `assert_requests(rent=1, price=0)`; others are not checked.
+
+        >>> sandbox.assert_requests(rent=1, download=0)
         """
         __tracebackhide__ = True
         if unknown := counts.keys() - OPERATIONS:
             raise ValueError(f"Operations are {', '.join(OPERATIONS)}; not {', '.join(unknown)}.")
         wrong = {name: count for name, count in counts.items() if self.requests[name] != count}
         if wrong:
-            told = "; ".join(f"{self.requests[n]} of {n}, not {wrong[n]}" for n in wrong)
-            raise AssertionError(f"Requests that came: {told}.\n{self._account_of_it()}")
+            wrong_counts = "; ".join(f"{self.requests[n]} of {n}, not {wrong[n]}" for n in wrong)
+            raise AssertionError(f"Requests that came: {wrong_counts}.\n{self._account_of_it()}")
 
     def _account_of_it(self) -> str:
-        """Tell what happened so far, for whoever has to find out why a test failed."""
+        """Describe what happened so far, for whoever has to find out why a test failed."""
         requests = ", ".join(f"{name} {count}" for name, count in self.requests.items())
         rentals = [
             f"{each.token[:8]}…: {each.contacts} contacts, {each.price} euros, state {each.state}"
@@ -233,7 +269,7 @@ class Sandbox(Faults):
             ]
         )
 
-    def _move(self, token: str | _HasToken, state: int) -> None:
+    def _move(self, token: str | HasToken, state: int) -> None:
         self._account.move(token if isinstance(token, str) else token.token, state)
 
     def _application(self) -> web.Application:
@@ -262,15 +298,15 @@ class Sandbox(Faults):
         self._check_access(body.get("apiKey"))
         order = _rules.read_order(body)
         if order.op != "rent":
-            return _reply(request, _replies.quote(order, self._spelling()))
+            return answer(request, _replies.quote(order, self._spelling()))
         rental = self._account.rent(order, self._now())
-        return _reply(request, _replies.receipt(order, rental.token, self._spelling()))
+        return answer(request, _replies.receipt(order, rental.token, self._spelling()))
 
     async def _status(self, request: web.Request) -> web.Response:
         rental = self._find(request)
         state = self._account.state(rental, self._now())
         payload = _replies.status(rental.order, rental.token, state, self._spelling())
-        return _reply(request, payload)
+        return answer(request, payload)
 
     async def _download(self, request: web.Request) -> web.Response:
         rental = self._find(request)
@@ -284,7 +320,7 @@ class Sandbox(Faults):
 
     async def _credits(self, request: web.Request) -> web.Response:
         self._check_access(request.query.get("apiKey"))
-        return _reply(request, _replies.credit(self._account.balance))
+        return answer(request, _replies.credit(self._account.balance))
 
     def _find(self, request: web.Request) -> Rental:
         self._check_access(request.query.get("apiKey"))
@@ -316,19 +352,8 @@ async def _posted(request: web.Request) -> str:
 async def _answer_refusals(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except RefusedError as refusal:
-        code = refusal.code
-        return _reply(request, _replies.error(code), _replies.HTTP_STATUS.get(code, 200))
-
-
-def _reply(request: web.Request, payload: Mapping[str, Any], status: int = 200) -> web.Response:
-    if request.query.get("_format") == "xml":
-        return web.Response(
-            text=_replies.to_xml(payload), status=status, content_type="application/xml"
-        )
-    return web.Response(
-        text=_replies.to_json(payload), status=status, content_type="application/json"
-    )
+    except RefusedError as refused:
+        return refusal(request, refused.code)
 
 
 def _loopback(host: str) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from shell import KEY, NUMBER, Shell
 
-from smspartner_async import PollingPolicy, _display, cli
+from smspartner_async import PollingPolicy
+from smspartner_async.cli import _app, _display
 from smspartner_async.sandbox import Sandbox
-
-from .shell import KEY, NUMBER, Shell
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def make_shell(
 @pytest.fixture
 def shell(make_shell: Callable[..., Shell], monkeypatch: pytest.MonkeyPatch) -> Shell:
     # Eight seconds of a rental's life last 8 ms: a second look finds what the first did not.
-    monkeypatch.setattr(cli, "_POLLING", PollingPolicy(first_interval=0.02, max_interval=0.02))
+    monkeypatch.setattr(_app, "_POLLING", PollingPolicy(first_interval=0.02, max_interval=0.02))
     return make_shell()
 
 

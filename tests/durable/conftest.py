@@ -1,4 +1,4 @@
-"""What the tests of durable rentals share: a sandbox, jobs, a store."""
+"""What the tests of durable rentals share: a sandbox, a store, a worker's context."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import pytest
 
 pytest.importorskip("dbos", reason="the extra 'durable' is not installed")
 
+from fault_server import FaultServer
+from scripted import Vendor, client_of
+from store_jobs import jobs_of
+
 from smspartner_async import PollingPolicy, RetryPolicy, SMSPartnerClient
 from smspartner_async.durable import Store
+from smspartner_async.durable._context import WorkerContext, registered
+from smspartner_async.durable._database.jobs import take_jobs
+from smspartner_async.durable._database.workers import send_heartbeat
+from smspartner_async.durable._journal import Journal
 from smspartner_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -40,3 +48,30 @@ async def client(sandbox: Sandbox) -> AsyncIterator[SMSPartnerClient]:
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with Store(f"sqlite:///{tmp_path}/rentals.db") as store:
         yield store
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    return Vendor()
+
+
+@pytest.fixture
+async def server(vendor: Vendor) -> AsyncIterator[FaultServer]:
+    async with FaultServer(default=vendor) as server:
+        yield server
+
+
+@pytest.fixture
+async def context(
+    server: FaultServer, store: Store, tmp_path: Path
+) -> AsyncIterator[WorkerContext]:
+    """A context with one job in its store, that it has taken."""
+    await store.submit(jobs_of(1, tmp_path))
+    database, journal = store._database, Journal.open(tmp_path / "journal", None)
+    heartbeat_at, _ = await database.run(send_heartbeat, journal.worker_id)
+    await database.run(take_jobs, journal.worker_id, heartbeat_at, 1)
+    async with client_of(server) as client:
+        context = WorkerContext(client=client, database=database, journal=journal)
+        with registered(context):
+            yield context
+    journal.close()

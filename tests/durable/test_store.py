@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 from attrs import evolve
+from store_jobs import jobs_of
 
-from smspartner_async import ConfigurationError, SMSPartnerClient, durable
-from smspartner_async._ledger import JOBS, Ledger
+from smspartner_async import ConfigurationError, SMSPartnerClient
 from smspartner_async.durable import JobConflictError, JobState, Store, StoreError
-
-from .batches import jobs_of
+from smspartner_async.durable import _store as durable_store
+from smspartner_async.durable._database.database import JobDatabase
+from smspartner_async.durable._database.tables import JOBS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 async def test_jobs_are_priced_rented_and_downloaded(
     store: Store, client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A worker takes every job to its file; the record tells its token, price and file."""
+    """A worker takes every job to its file; the record has its token, price and file."""
     jobs = jobs_of(5, tmp_path)
     assert await store.submit(jobs) == 5
     async with store.worker(client):
@@ -93,7 +94,7 @@ def _readable_by_others(folder: Path) -> list[Path]:
     "url", ["", "rentals.db", "sqlite://", "sqlite:///:memory:", "mysql://x/y", "postgresql://x"]
 )
 def test_a_url_that_is_no_store_is_refused(url: str) -> None:
-    """What is neither a SQLite file nor a Postgres database is told at once."""
+    """What is neither a SQLite file nor a Postgres database is refused at once."""
     with pytest.raises(ConfigurationError, match="sqlite:///"):
         Store(url)
 
@@ -110,21 +111,21 @@ async def test_a_database_that_cannot_be_had_is_an_error_of_this_package(tmp_pat
 
 
 async def test_a_transaction_that_the_database_breaks_off_is_done_again(postgres: Postgres) -> None:
-    """A worker's ledger outlives a crash of Postgres in the middle of what it writes."""
+    """A worker's database outlives a crash of Postgres in the middle of what it writes."""
     url = sa.make_url(postgres.store("broken")).set(drivername="postgresql+psycopg")
-    ledger = Ledger(url, patient=True)
+    database = JobDatabase(url, reconnect=True)
     tries = 0
 
-    def work(self: Ledger, connection: sa.Connection) -> int:
+    def work(self: JobDatabase, connection: sa.Connection) -> int:
         nonlocal tries
         tries += 1
         if tries == 1:
             postgres.restart()
         return int(connection.execute(sa.select(self.now)).scalar_one())
 
-    assert await ledger(work) > 0
+    assert await database.run(work) > 0
     assert tries == 2
-    ledger.close()
+    database.close()
 
 
 @pytest.mark.parametrize("module", ["dbos", "sqlalchemy"])
@@ -146,20 +147,20 @@ async def test_a_watch_sees_what_was_written_late(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change whose time is long past when it is at last in the database is not passed over."""
-    monkeypatch.setattr(durable, "_OVERLAP", 0)
+    monkeypatch.setattr(durable_store, "_OVERLAP", 0)
     await store.submit(jobs_of(1, tmp_path))
 
-    def end(self: Ledger, connection: sa.Connection) -> None:
+    def end(self: JobDatabase, connection: sa.Connection) -> None:
         del self
         change = sa.update(JOBS).values(state="given_up", changed=JOBS.c.changed + 1)
         connection.execute(change)
 
     async def end_later() -> None:
         await asyncio.sleep(0.2)
-        await store._ledger(end)
+        await store._database.run(end)
 
     seen: list[JobState] = []
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:  # so as not to hang
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:  # so as not to hang
         async for record in store.watch(interval=0.02):
             if not seen:
                 tasks.create_task(end_later())

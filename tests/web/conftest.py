@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from .services import FORETOLD, KEY, SECRET, Service, load_service, serve
+from services import FORETOLD, KEY, SECRET, Service, load_service, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable

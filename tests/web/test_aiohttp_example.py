@@ -9,10 +9,9 @@ import pytest
 from batches import Vendor, after, rented
 from fault_server import FaultServer
 from renting import now
+from services import KEY
 
 from smspartner_async.sandbox import Sandbox
-
-from .services import KEY
 
 
 @pytest.mark.looptime
@@ -35,10 +34,10 @@ async def test_without_handler_cancellation_a_heartbeat_finds_that_a_browser_lef
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("cancels", [True, False], ids=["handlers cancelled", "aiohttp's default"])
-async def test_a_rent_in_flight_is_seen_through_however_handlers_end(
+async def test_a_rent_in_flight_finishes_however_handlers_end(
     start_aiohttp: Any, capsys: pytest.CaptureFixture[str], *, cancels: bool
 ) -> None:
-    """When the server stops after the caller left, it stops with the token told."""
+    """When the server stops after the caller left, its token is reported first."""
     vendor = Vendor({14: after(5, rented(14))})
     async with (
         FaultServer(vendor) as server,

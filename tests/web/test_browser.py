@@ -6,20 +6,19 @@ import asyncio
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from browser import chromium, needs_chromium
 from renting import now
+from services import KEY, until
 
 from smspartner_async import PollingPolicy
 from smspartner_async.sandbox import Sandbox
-
-from .browser import chromium, needs_chromium
-from .services import KEY, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from .services import Service
+    from services import Service
 
     Start = Callable[..., AbstractAsyncContextManager[Service]]
 
@@ -28,7 +27,7 @@ STEADY = PollingPolicy(first_interval=INTERVAL, max_interval=INTERVAL, jitter=0)
 
 
 async def one_an_interval(sandbox: Sandbox, polls: dict[int, float]) -> bool:
-    """Wait for six more polls; tell whether they came one an interval, as the sandbox saw them.
+    """Wait for six more polls; return whether they came one an interval, as the sandbox saw them.
 
     Each poll follows its forerunner's reply by an interval, so no load can bring them together.
     But once: whoever closes a tab breaks off the poll under way, and the other asks anew.
@@ -44,7 +43,7 @@ async def one_an_interval(sandbox: Sandbox, polls: dict[int, float]) -> bool:
 async def test_two_tabs_follow_a_rental_and_one_that_closes_leaves_the_other(
     start: Start, tmp_path: Path
 ) -> None:
-    """Two tabs see a rental go on, at one poll an interval; the one that stays sees it ready."""
+    """Two tabs follow a rental, at one poll an interval; the second one sees it ready."""
     async with (
         Sandbox(api_key=KEY) as sandbox,
         start(sandbox.base_url, STEADY) as service,
@@ -76,10 +75,10 @@ async def test_two_tabs_follow_a_rental_and_one_that_closes_leaves_the_other(
 
 
 @needs_chromium
-async def test_the_page_tells_a_problem_and_does_not_come_back(
+async def test_the_page_shows_a_problem_and_does_not_come_back(
     start: Start, tmp_path: Path
 ) -> None:
-    """A rental that the vendor does not know is told in words, and costs one poll."""
+    """A rental that the vendor does not know is reported in words, and costs one poll."""
     async with (
         Sandbox(api_key=KEY) as sandbox,
         start(sandbox.base_url, STEADY) as service,

@@ -32,10 +32,10 @@ async def test_a_stopping_server_cuts_its_streams_when_the_grace_is_over(
 
 
 @pytest.mark.looptime
-async def test_a_rent_in_flight_is_seen_through_beyond_the_grace(
+async def test_a_rent_in_flight_finishes_beyond_the_grace(
     start_fastapi: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The caller is cut off with the grace, but the lifespan ends with the token told."""
+    """The caller is cut off with the grace, but the lifespan ends after the token is reported."""
     vendor = Vendor({14: after(20, rented(14))})
     async with FaultServer(vendor) as server, start_fastapi(server.base_url) as service:
         renting = asyncio.create_task(service.rent())

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from batches import Vendor, after, rented
 from fault_server import FaultServer, Received, Reply
-from faults import html, json_reply
+from faults import html, json_reply, stall_within_body
+from programs import running
+from services import KEY, ORDER, SECRET, SOURCES, until
 
 from smspartner_async.sandbox import Sandbox
-
-from .programs import running
-from .services import KEY, ORDER, SECRET, SOURCES, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from .services import Service
+    from services import Service
 
     Start = Callable[..., AbstractAsyncContextManager[Service]]
 
@@ -33,9 +32,9 @@ POLLS = 4
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_an_example_is_short(name: str) -> None:
-    """Each example has fewer than 60 lines, blank ones and all, and none to scroll sideways."""
+    """Each example has fewer than 75 lines, blank ones and all, and none to scroll sideways."""
     lines = SOURCES[name].splitlines()
-    assert len(lines) < 60
+    assert len(lines) < 75
     assert max(map(len, lines)) <= 100
 
 
@@ -65,7 +64,7 @@ async def test_two_streams_of_one_rental_cost_one_poll_an_interval(start: Start)
 
 
 @pytest.mark.looptime
-async def test_a_stream_goes_on_when_another_one_is_closed(start: Start) -> None:
+async def test_a_stream_continues_when_another_one_is_closed(start: Start) -> None:
     """The browser that stays sees the end, whoever of the two was the one to ask."""
     async with Sandbox(api_key=KEY) as sandbox, start(sandbox.base_url) as service:
         token = await service.token()
@@ -91,7 +90,7 @@ async def test_the_last_browser_to_leave_ends_the_polling(start: Start) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_browser_that_comes_back_is_told_the_state_of_now(start: Start) -> None:
+async def test_a_browser_that_comes_back_is_body_the_state_of_now(start: Start) -> None:
     """A reconnecting browser has missed nothing that still matters."""
     async with Sandbox(api_key=KEY) as sandbox, start(sandbox.base_url) as service:
         token = await service.token()
@@ -104,14 +103,14 @@ async def test_a_browser_that_comes_back_is_told_the_state_of_now(start: Start) 
 
 @pytest.mark.looptime
 async def test_an_unknown_rental_is_a_problem_in_the_stream(start: Start) -> None:
-    """A stream that cannot go on says why, and ends."""
+    """A stream that cannot continue says why, and ends."""
     async with (
         Sandbox(api_key=KEY) as sandbox,
         start(sandbox.base_url) as service,
         service.events("no-such-token") as events,
     ):
-        kind, told = await events.next()
-        assert (kind, told["title"], told["status"]) == ("problem", "RentalNotFoundError", 404)
+        kind, body = await events.next()
+        assert (kind, body["title"], body["status"]) == ("problem", "RentalNotFoundError", 404)
         assert await events.next() == ("", None)
 
 
@@ -132,7 +131,7 @@ async def test_a_double_click_pays_once(start: Start) -> None:
 
 @pytest.mark.looptime
 async def test_a_key_of_another_order_and_no_key_at_all_are_refused(start: Start) -> None:
-    """What cannot be told from a double-click, or is none, pays nothing."""
+    """What may be a double-click, or is none, pays nothing."""
     async with Sandbox(api_key=KEY) as sandbox, start(sandbox.base_url) as service:
         assert (await service.rent("k-1"))[0] == 202
         assert (await service.rent("k-1", volumes={"06200": 21}))[0] == 422
@@ -179,7 +178,7 @@ async def test_a_body_that_is_no_order_is_a_bad_request(start: Start, body: byte
 async def test_the_token_of_a_caller_who_went_away_is_kept(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A rent is seen through when its caller hangs up; the same key gets its token later."""
+    """A rent finishes when its caller hangs up; the same key gets its token later."""
     vendor = Vendor({14: after(5, rented(14))})
     async with FaultServer(vendor) as server, start(server.base_url) as service:
         with pytest.raises(TimeoutError):
@@ -195,9 +194,9 @@ async def test_an_outcome_that_nobody_knows_is_no_reason_to_send_it_again(start:
     """It is a 409, which proxies pass on, and the key keeps it: nothing is rented twice."""
     vendor = Vendor({14: [html(502), rented(14)]})
     async with FaultServer(vendor) as server, start(server.base_url) as service:
-        status, told = await service.rent("k-1")
-        assert (status, told["title"]) == (409, "RentOutcomeUnknownError")
-        assert await service.rent("k-1") == (status, told)
+        status, body = await service.rent("k-1")
+        assert (status, body["title"]) == (409, "RentOutcomeUnknownError")
+        assert await service.rent("k-1") == (status, body)
         assert vendor.wire[14] == 1
 
 
@@ -207,8 +206,8 @@ async def test_a_key_may_try_again_when_nothing_was_rented(start: Start) -> None
     refusal = json_reply({"success": False, "code": 11, "message": "Crédits insuffisants"})
     vendor = Vendor({14: [refusal, rented(14)]})
     async with FaultServer(vendor) as server, start(server.base_url) as service:
-        status, told = await service.rent("k-1")
-        assert (status, told["title"]) == (402, "InsufficientCreditError")
+        status, body = await service.rent("k-1")
+        assert (status, body["title"]) == (402, "InsufficientCreditError")
         assert await service.rent("k-1") == (202, {"token": "tok-14"})
 
 
@@ -231,6 +230,57 @@ async def test_a_program_answers_the_rent_in_flight_before_it_ends(
         assert KEY.encode() not in out
         assert program.process.returncode in (0, -signal.SIGTERM)
         assert server.count("rent") == 1
+
+
+async def test_two_users_with_one_key_have_two_orders(start: Start) -> None:
+    """A key belongs to the user whom the service names: nobody gets another's token."""
+    async with Sandbox(api_key=KEY) as sandbox, start(sandbox.base_url) as service:
+        tokens = set()
+        for user in ("alice", "bob", "alice"):
+            service.session.headers["X-Authenticated-User"] = user
+            tokens.add((await service.rent("k-1"))[1]["token"])
+        assert len(tokens) == sandbox.requests["rent"] == 2
+
+
+# --- the file --------------------------------------------------------------------------------
+
+
+async def test_a_file_is_handed_out_however_often(start: Start) -> None:
+    """Two clicks at once, one later, and one after a restart: the vendor serves it once."""
+    async with Sandbox(api_key=KEY) as sandbox:
+        async with start(sandbox.base_url) as service:
+            token = await service.token()
+            assert (await service.file(token))[0] in {404, 409}  # not made yet
+            sandbox.make_ready(token)
+            first, second = await asyncio.gather(service.file(token), service.file(token))
+            assert first == second == await service.file(token)
+        async with start(sandbox.base_url) as service:
+            assert await service.file(token) == first
+        status, numbers = first
+        assert (status, numbers.count(b"+33")) == (200, 20)
+        (file,) = [one for one in sandbox.rentals if one.downloaded]
+        assert file.token == token
+
+
+async def test_a_file_is_whole_whoever_leaves_and_when_the_service_stops(start: Start) -> None:
+    """The tab is closed, then the service stops: the download finishes, and is found afterwards."""
+    numbers = b"+33612345678\n" * 20
+    vendor = stall_within_body(numbers, 0.5)
+    async with FaultServer(vendor) as server:
+        async with start(server.base_url) as service:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(service.file("tok-1"), 0.2)
+            await service.stop()
+        async with start(server.base_url) as service:
+            assert await service.file("tok-1") == (200, numbers)
+        assert server.count("download") == 1
+
+
+@pytest.mark.looptime
+async def test_a_token_that_nobody_knows_has_no_file(start: Start) -> None:
+    """A problem, and no file in the folder."""
+    async with Sandbox(api_key=KEY) as sandbox, start(sandbox.base_url) as service:
+        assert (await service.file("no-such-token"))[0] == 404
 
 
 # --- the vendor's notification ---------------------------------------------------------------

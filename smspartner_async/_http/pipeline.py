@@ -1,0 +1,304 @@
+"""Send the requests of one client: each when the limiter grants it, and again where safe."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from attrs import define, evolve, field
+
+from smspartner_async._errors import RateLimitError, TransportError
+from smspartner_async._log import is_logged
+from smspartner_async._policies import wait_asked_by
+
+from .connections import connections_of
+from .frames import clear_frames
+from .rate_limiter import RateLimiter
+from .retrying import is_passing, log_retry, try_again
+from .state import ClientState, HeldBackError
+from .transport import Transport
+
+if TYPE_CHECKING:
+    import ssl as tls
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import aiohttp
+
+    from smspartner_async._wire.codec import Request
+    from smspartner_async._wire.reply import Reply
+
+    from .exchange import OnExchange
+    from .options import ClientOptions
+    from .state import ResponseHead
+
+_R = TypeVar("_R")
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+_FIRST: Final = -math.inf  # place in the queue of a request that had its grant and was held back
+
+
+class PriorityExchange(Protocol[_T_co]):
+    """A request that goes before others, over a connection outside of the pool."""
+
+    @property
+    def request(self) -> Request:
+        """What is sent."""
+        ...
+
+    async def attempt(self, head: ResponseHead | None) -> _T_co:
+        """Send it once; `head` takes the reply's status and headers."""
+        ...
+
+    def may_repeat(self, error: BaseException) -> bool:
+        """Return whether it may be sent again after this error of an attempt."""
+        ...
+
+
+@define(eq=False, repr=False)
+class RequestPipeline:
+    """The way of every request: rate limiter, transport, retries.
+
+    A request that is granted at once and succeeds costs no more than a few calls. `redact` takes
+    the API key out of a reply's text. Copies of a client share all but the options.
+    """
+
+    transport: Transport
+    state: ClientState
+    redact: Callable[[str], str]
+    options: ClientOptions
+    limiter: RateLimiter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.limiter = self.transport.limiter
+
+    def with_options(self, options: ClientOptions) -> RequestPipeline:
+        """Make one with other options, over the same connections."""
+        transport = self.transport.with_timeout(options.request_timeout)
+        return evolve(self, transport=transport, options=options)
+
+    async def close(self) -> None:
+        """Refuse new requests, and end those that are queued or under way on pooled connections.
+
+        Those in the queue raise `ConfigurationError`, those under way `TransportError`.
+        """
+        self.state.close()
+        try:
+            await self.limiter.close()
+        finally:
+            await self.transport.close()
+
+    def send(
+        self, request: Request, read: Callable[[Reply], _T], *, priority: bool = False
+    ) -> Awaitable[_T]:
+        """Send a request that is safe to repeat, and read its reply."""
+        exchange = partial(self.transport.exchange, request, None)
+        attempt = partial(self._attempt, request, exchange, read, pooled=True, priority=priority)
+        return self._with_retries(request, attempt, is_passing)
+
+    def run_priority(
+        self, exchange: PriorityExchange[_T], *, since: float | None = None
+    ) -> Awaitable[_T]:
+        """Run an exchange that goes before others, and decides itself whether it is repeated.
+
+        It is queued as if it had come at `since` (loop time); by default, now.
+        """
+        request = exchange.request
+        attempt = partial(
+            self._attempt,
+            request,
+            exchange.attempt,
+            _unchanged,
+            pooled=False,
+            priority=True,
+            since=since,
+        )
+        return self._with_retries(request, attempt, exchange.may_repeat)
+
+    def try_acquire_poll(self) -> bool:
+        """Return whether a poll may be sent now; if so, `poll` must follow at once."""
+        self.state.check_usable()
+        return self.limiter.try_acquire()
+
+    def acquire_poll(self, deadline: float | None, since: float) -> Awaitable[None]:
+        """Wait for the turn of a poll in the queue; `poll` must follow at once.
+
+        Args:
+            deadline: loop time up to which to wait.
+            since: loop time of the last poll of the same rental: the oldest goes first.
+
+        Raises:
+            RateLimitError: a cool-down ends after the deadline. Nothing is sent.
+            TransportError: the deadline passed in the queue. Nothing is sent.
+        """
+        return self.limiter.acquire("status", deadline=deadline, since=since)
+
+    def poll(
+        self,
+        request: Request,
+        read: Callable[[Reply], _T],
+        deadline: float | None,
+        listeners: Callable[[], Sequence[OnExchange]],
+    ) -> Awaitable[_T]:
+        """Send a poll once, and read its reply. It is reported to what `listeners` returns."""
+        exchange = partial(self.transport.exchange, request, deadline)
+        return self._run(
+            request, exchange, read, listeners, pooled=True, polling=True, deadline=deadline
+        )
+
+    def _attempt(
+        self,
+        request: Request,
+        exchange: Callable[[ResponseHead | None], Awaitable[_R]],
+        read: Callable[[_R], _T],
+        number: int,
+        *,
+        pooled: bool,
+        priority: bool,
+        since: float | None = None,
+    ) -> Awaitable[_T]:
+        # No coroutine: nearly all requests are granted at once, and it would cost time.
+        self.state.check_usable()
+        arguments = request, exchange, read, self._listeners, number
+        if self.limiter.try_acquire(pooled=pooled):
+            return self._run(*arguments, pooled=pooled)
+        run = partial(self._run, *arguments, pooled=pooled)
+        return self._queue(request, run, pooled=pooled, priority=priority, since=since)
+
+    async def _queue(
+        self,
+        request: Request,
+        run: Callable[[], Awaitable[_T]],
+        *,
+        pooled: bool,
+        priority: bool,
+        since: float | None,
+    ) -> _T:
+        await self.limiter.acquire(
+            request.operation,
+            pooled=pooled,
+            max_wait=self.options.request_timeout,
+            priority=priority,
+            since=since,
+        )
+        return await run()
+
+    async def _run(
+        self,
+        request: Request,
+        exchange: Callable[[ResponseHead | None], Awaitable[_R]],
+        read: Callable[[_R], _T],
+        listeners: Callable[[], Sequence[OnExchange]],
+        number: int = 1,
+        *,
+        pooled: bool,
+        polling: bool = False,
+        deadline: float | None = None,
+    ) -> _T:
+        """Run a granted exchange; report it, and let a 429 pause all requests."""
+        outer = sys.exception()
+        report = None
+        if listeners() or is_logged():
+            from .exchange import ExchangeReport  # noqa: PLC0415 - nobody else pays for it
+
+            report = ExchangeReport(
+                request=request,
+                redact=self.redact,
+                listeners=listeners,
+                attempt=number,
+                polling=polling,
+            )
+        while True:
+            try:
+                result = read(await exchange(None if report is None else report.head))
+            except HeldBackError:
+                self.limiter.hand_back(pooled=pooled)
+            except BaseException as error:
+                if report is not None:
+                    report.send(error)
+                self._pause_after(error)
+                if pooled:
+                    self.limiter.release()
+                clear_frames(error, outer)
+                raise
+            else:
+                if pooled:
+                    self.limiter.release()
+                if report is not None:
+                    report.send(None)
+                return result
+            await self.limiter.acquire(
+                request.operation,
+                pooled=pooled,
+                max_wait=None if polling else self.options.request_timeout,
+                deadline=deadline,
+                priority=True,
+                since=_FIRST,
+            )
+
+    def _pause_after(self, error: BaseException) -> None:
+        # A rent that ran to completion after a cancellation has its error as the cause.
+        failure = error.__cause__ if isinstance(error, asyncio.CancelledError) else error
+        if isinstance(failure, RateLimitError) and failure.retry_after is not None:
+            self.limiter.cool_down(failure.retry_after)
+
+    def _listeners(self) -> Sequence[OnExchange]:
+        return self.options.listeners
+
+    async def _with_retries(
+        self,
+        request: Request,
+        attempt: Callable[[int], Awaitable[_T]],
+        may_repeat: Callable[[BaseException], bool],
+    ) -> _T:
+        try:
+            return await attempt(1)
+        except Exception as error:
+            if self.options.retry.attempts == 1 or not self._may_retry(error, may_repeat):
+                raise
+            failure = error
+        return await try_again(
+            failure,
+            attempt,
+            self.options.retry,
+            may_repeat=lambda error: self._may_retry(error, may_repeat),
+            sleep=self.state.sleep_unless_closed,
+            before_sleep=partial(log_retry, request),
+        )
+
+    def _may_retry(self, error: BaseException, may_repeat: Callable[[BaseException], bool]) -> bool:
+        if self.state.closed and isinstance(error, TransportError):
+            return False  # it was close() that ended the request
+        # A call must not hang for the hour that a reply may ask for: a pause that is longer than
+        # one request may take is an error.
+        return may_repeat(error) and (wait_asked_by(error) or 0) <= self.options.request_timeout
+
+
+def pipeline_of(  # noqa: PLR0917 - what the constructor of a client takes by name
+    base_url: str,
+    session: aiohttp.ClientSession | None,
+    ssl: tls.SSLContext | None,
+    proxy: str | None,
+    max_requests_per_minute: float | None,
+    max_connections: int,
+    redact: Callable[[str], str],
+    options: ClientOptions,
+) -> RequestPipeline:
+    """Return the pipeline of a new client, with its own connections and queue.
+
+    Raises:
+        ValueError: a number out of its range.
+        TypeError: an argument of another type.
+    """
+    connections = connections_of(session, max_connections)
+    limiter = RateLimiter.allowing(max_requests_per_minute, connections)
+    transport = Transport(base_url, options.request_timeout, ssl, proxy, session, limiter=limiter)
+    return RequestPipeline(transport, ClientState(), redact, options)
+
+
+def _unchanged(result: _T) -> _T:
+    """Return the result of a priority exchange, which reads its reply itself."""
+    return result

@@ -1,0 +1,152 @@
+"""The raw bytes of a reply, kept before aiohttp's parser judges them.
+
+aiohttp hands out nothing of a reply whose head it refuses, or behind whose end more bytes come. The
+token of a paid rental, or a file that is served once, may be in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.client_proto import ResponseHandler
+
+from smspartner_async._wire.broken_reply import (
+    INTERIM,
+    LONGEST_HEAD,
+    read_broken_head,
+    read_broken_reply,
+)
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from smspartner_async._wire.broken_reply import BrokenHead
+    from smspartner_async._wire.reply import Reply
+
+
+class RawReply:
+    """The bytes of one reply, as they came.
+
+    Attributes:
+        limit: bytes that are kept at most; what comes behind them is dropped.
+        refused: whether aiohttp's parser refused it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.refused = False
+        self._data = bytearray()
+        self._body_came = 0
+        self._last_piece = b""
+        self._head: BrokenHead | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Keep the bytes that came next."""
+        self._data += data[: max(0, self.limit - len(self._data))]
+        self._body_came += len(data)
+        self._last_piece = data or self._last_piece  # aiohttp's parser is fed b"" at times
+
+    def clear(self) -> None:
+        """Drop what came so far."""
+        self._data.clear()
+        self._head = None
+
+    def excess(self, length: int) -> bytes:
+        """Return the bytes behind a body of this length, after `stop`, in the piece with its end.
+
+        A line break does not count: some servers send one.
+        """
+        more = self._body_came - length
+        return self._last_piece[-more:] if more > 0 and self._last_piece[-more:].strip() else b""
+
+    def stop(self) -> None:
+        """Drop what came, and keep nothing more: the body is read as it comes."""
+        body = bytes(self._data[read_broken_head(self._data).end :])
+        self.limit = 0
+        self.clear()
+        self._body_came, self._last_piece = len(body), body
+
+    def read(self) -> Reply:
+        """Return what came as status, headers and body, as far as it can be read."""
+        return read_broken_reply(bytes(self._data))
+
+    def has_begun(self) -> bool:
+        """Return whether anything came, beside interim replies (1xx)."""
+        return bool(self._data) and self.read().status not in INTERIM
+
+    def has_ended(self) -> bool:
+        """Return whether the whole reply has come, by its framing."""
+        if len(self._data) >= self.limit:
+            return True
+        # Once, or while it may still end: a long body comes in many pieces.
+        if self._head is None or not (self._head.is_whole or len(self._data) > LONGEST_HEAD):
+            self._head = read_broken_head(self._data)
+        return self._head.is_whole and self._head.has_ended(self._data)
+
+
+def tap(connector: aiohttp.TCPConnector, raw: RawReply) -> bool:
+    """Keep in `raw` what comes over a connector's next connection; return whether that is possible.
+
+    aiohttp has no public hook for it. In 3.12 to 3.14 the connector's `_factory` makes the protocol
+    of a connection; in a version without it, a reply that aiohttp refuses is lost.
+    """
+    if not hasattr(connector, "_factory"):
+        return False
+    factory: Any = partial(_TappedProtocol, asyncio.get_running_loop(), raw)
+    connector._factory = factory  # noqa: SLF001 - the only hook there is
+    return True
+
+
+class _TappedProtocol(ResponseHandler):
+    """aiohttp's protocol of a connection, which keeps all bytes, those of a refused reply too."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, raw: RawReply) -> None:
+        super().__init__(loop)
+        raw.clear()  # of a proxy's answer: the connection through its tunnel is a second one
+        self._raw = raw
+
+    def data_received(self, data: bytes) -> None:
+        self._raw.feed(data)
+        super().data_received(data)
+
+    def set_response_params(self, **params: Any) -> None:
+        # A reply that began before the request was written waits for its parser in `_tail`.
+        begun, self._tail = self._tail, b""
+        super().set_response_params(**params)
+        deferring: Any = _DeferringParser(self._parser, self._raw)
+        self._parser = deferring
+        if begun:
+            super().data_received(begun)
+
+
+class _DeferringParser:
+    """aiohttp's parser, whose error is raised only when the reply has ended.
+
+    aiohttp closes the connection at a parser's error: what is still to come would be lost.
+    """
+
+    def __init__(self, parser: Any, raw: RawReply) -> None:
+        self._parser = parser
+        self._raw = raw
+        self._refusal: Exception | None = None
+
+    def feed_data(self, data: bytes) -> Any:
+        if self._refusal is None:
+            try:
+                return self._parser.feed_data(data)
+            except Exception as error:  # noqa: BLE001 - aiohttp's parser raises several kinds
+                self._refusal = error
+                self._raw.refused = True
+        if self._raw.has_ended():
+            raise self._refusal
+        return (), False, b""
+
+    def feed_eof(self) -> Any:
+        if self._refusal is not None:
+            raise self._refusal
+        return self._parser.feed_eof()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)

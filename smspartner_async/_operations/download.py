@@ -1,0 +1,378 @@
+"""Download a file that may be served once: every byte is in the `.part` file before it is judged.
+
+The vendor may serve a file only once (undocumented), so a request is repeated only where no byte of
+a reply can have come, or where the reply is from a server in front of the vendor's, or too busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from attrs import define, field
+
+from smspartner_async._callbacks import call_or_log
+from smspartner_async._completion import run_to_completion
+from smspartner_async._errors import (
+    APIError,
+    DownloadInterruptedError,
+    RateLimitError,
+    ResponseError,
+    SMSPartnerError,
+    TransportError,
+)
+from smspartner_async._http.frames import clear_frames
+from smspartner_async._http.state import SendState
+from smspartner_async._http.transport import TRANSPORT_ERRORS
+from smspartner_async._log import log, log_fields
+from smspartner_async._validation import check_callback, check_type, checked_path, checked_token
+from smspartner_async._wire.broken_reply import NO_STATUS
+from smspartner_async._wire.contact_file import ASKED_AGAIN, LOOKED_AT, Verdict
+from smspartner_async._wire.envelope import is_success
+from smspartner_async._wire.reply import Reply
+
+from .disk_errors import DiskError
+from .part_file import PartFile
+from .reserved_room import LEAST_ROOM
+from .sidecar import ReplyFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    import aiohttp
+
+    from smspartner_async._http.state import ResponseHead
+    from smspartner_async._http.transport import Transport
+    from smspartner_async._models import ContactFile, RentalStatus
+    from smspartner_async._validation import HasToken
+    from smspartner_async._wire.codec import Request, Wire
+
+    from .leftover import Leftover
+
+_T = TypeVar("_T")
+
+_BYTES_A_NUMBER: Final = 32
+_KEPT_IN_MEMORY: Final = 2**26  # bytes of a reply whose head aiohttp refuses, until it has ended
+_MOST_NUMBERS: Final = 10**8  # a count beyond it is an error, and reserves nothing
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    return checked_path("path", path)
+
+
+@define(eq=False, repr=False)
+class Download:
+    """One file of one rental, on its way to one path.
+
+    Attributes:
+        ask_status: asks the vendor where a rental stands, by its token.
+        rental: its token, or its status, which has the count of its numbers.
+    """
+
+    transport: Transport
+    codec: Wire
+    ask_status: Callable[[str], Awaitable[RentalStatus]]
+    rental: str | HasToken
+    path: Path = field(converter=_path)
+    overwrite: bool
+    on_progress: Callable[[int, int | None], Awaitable[object] | object] | None
+    token: str = field(init=False)
+    request: Request = field(init=False)
+    _numbers: int | None = field(init=False)
+    _reported: set[Path] = field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_type("overwrite", self.overwrite, bool)
+        check_callback("on_progress", self.on_progress, "the bytes received", "the bytes expected")
+        self.path = self.path.absolute()  # the working directory may change meanwhile
+        self.token = checked_token(self.rental)
+        self.request = self.codec.download_request(self.token)
+        self._numbers = getattr(self.rental, "phone_numbers", None)
+
+    def may_repeat(self, error: BaseException) -> bool:
+        """Return whether no byte of a reply came, or it was a 408, 429, 502, 503 or 504.
+
+        A documented error code is final, whatever the HTTP status.
+        """
+        if isinstance(error, TransportError):
+            return not error.reply_began
+        if isinstance(error, ResponseError) or type(error) is APIError:
+            return error.http_status in ASKED_AGAIN
+        return isinstance(error, RateLimitError)
+
+    async def resume(self) -> ContactFile | None:
+        """Finish a whole part of an earlier process; `None` where there is none. Sends nothing.
+
+        Raises:
+            OSError: as `attempt`.
+            DownloadInterruptedError: the disk failed.
+        """
+        outer = sys.exception()
+        part = PartFile(self.path, self.token, self.overwrite)
+        try:
+            return await self._bring(part, part.resume, None)
+        except BaseException as error:
+            if part.is_refused and isinstance(error, SMSPartnerError):
+                return None  # it was no file: download again
+            clear_frames(error, outer)  # they hold phone numbers
+            raise
+
+    async def attempt(self, head: ResponseHead | None = None) -> ContactFile:
+        """Request the file once, and write whatever comes to the disk.
+
+        Raises:
+            FileExistsError: the file exists and may not be replaced. Nothing was sent.
+            OSError: the folder is missing or cannot be written to, or there is no room. Nothing
+                was sent.
+            SMSPartnerError: the vendor's error, or what broke the transfer.
+        """
+        part = PartFile(self.path, self.token, self.overwrite)
+        try:
+            file = await self._bring(part, partial(part.open, self._room()), head)
+        except SMSPartnerError as error:
+            self._report_leftovers(part, error)
+            raise
+        assert file is not None  # noqa: S101 - for the type checker
+        return file
+
+    async def _bring(
+        self,
+        part: PartFile,
+        opening: Callable[[], ContactFile | None],
+        head: ResponseHead | None,
+    ) -> ContactFile | None:
+        # One thread for one file, so that its calls keep their order, also if the caller is
+        # cancelled during one.
+        with _Worker() as disk:
+            try:
+                try:
+                    if (file := await disk(opening)) is not None:
+                        return file
+                    if part.reply is not None:  # left whole by an earlier process
+                        reply = Reply(part.reply.status, {}, b"")
+                        return await self._settle(part, disk, part.reply, reply)
+                    return await self._fetch(part, disk, head) if part.is_open else None
+                except BaseException:
+                    await run_to_completion(disk(part.keep))
+                    raise
+            except asyncio.CancelledError as error:
+                if part.received:
+                    error.add_note(f"What arrived of the file is kept in {part.path}.")
+                if part.rest is not None:
+                    error.add_note(_where_the_rest_is(part))
+                raise
+
+    def _room(self) -> int:
+        numbers = self._numbers or 0
+        return max(LEAST_ROOM, _BYTES_A_NUMBER * numbers if numbers <= _MOST_NUMBERS else 0)
+
+    async def _fetch(self, part: PartFile, disk: _Worker, head: ResponseHead | None) -> ContactFile:
+        sending = SendState()
+        sending.raw_limit = _KEPT_IN_MEMORY
+        facts: ReplyFacts | None = None
+        failure: SMSPartnerError | None = None
+        reply: Reply | None = None
+        try:
+            async with (
+                asyncio.timeout(self.transport.request_timeout) as stall,
+                self.transport.open_unpooled(self.request, sending) as response,
+            ):
+                if head is not None:
+                    head.take(response)
+                facts = ReplyFacts.of(response.status, response.headers)
+                await self._receive(part, disk, response.content, facts, stall)
+                if rest := _excess(sending, facts):
+                    await disk(part.write, rest)
+                    words = "The reply is longer than its head announced."
+                    failure = TransportError(words, maybe_sent=True)
+                else:
+                    reply = Reply(response.status, response.headers, b"")
+        except DiskError:
+            pass  # in `part.failure`
+        except TRANSPORT_ERRORS as error:
+            failure = self.transport.explain(error, sending)
+            if facts is None:
+                facts, reply = await _keep_refused(part, disk, sending)
+        except asyncio.CancelledError:
+            if facts is None:
+                await _keep_refused(part, disk, sending)
+            raise
+        # Outside the handlers: aiohttp's error would be the context of what is raised.
+        if part.failure is None and reply is not None and facts is not None:
+            # Even if closing the connection failed or took too long.
+            return await self._settle(part, disk, facts, reply)
+        if part.received:
+            await disk(part.keep)
+            raise _interrupted(part, facts, failure) from part.failure
+        assert failure is not None  # noqa: S101 - for the type checker
+        raise failure
+
+    async def _receive(
+        self,
+        part: PartFile,
+        disk: _Worker,
+        content: aiohttp.StreamReader,
+        facts: ReplyFacts,
+        stall: asyncio.Timeout,
+    ) -> None:
+        """Write a body to the disk as it comes. `stall` bounds the time between two pieces."""
+        loop = asyncio.get_running_loop()
+        timeout = self.transport.request_timeout
+        try:
+            stall.reschedule(None)  # the time of a slow disk does not count
+            await disk(part.note_reply, facts)
+            stall.reschedule(loop.time() + timeout)
+            while chunk := await _next_piece(content):
+                stall.reschedule(None)
+                await disk(part.write, chunk)
+                await self._report(part.received, facts.length)
+                stall.reschedule(loop.time() + timeout)
+        except asyncio.CancelledError:
+            if rest := _arrived(content):
+                with suppress(DiskError):  # the cancellation is raised instead
+                    await run_to_completion(disk(part.write, rest))
+            raise
+
+    async def _settle(
+        self, part: PartFile, disk: _Worker, facts: ReplyFacts, reply: Reply
+    ) -> ContactFile:
+        """Judge what is on the disk, and finish it where it is the contact file."""
+        try:
+            body = await disk(part.beginning, LOOKED_AT, facts.encoding)
+            verdict = await disk(self.codec.judge_file, self.token, reply._replace(body=body))
+            if verdict.is_empty_list and await self._has_no_numbers():
+                verdict = Verdict()
+            if verdict.error is not None:
+                await disk(part.refuse, verdict.is_kept)
+                if verdict.is_kept:
+                    verdict.error.add_note(f"What came is kept in {part.path}.")
+                raise verdict.error
+            return await disk(part.finish, facts.proves(part.size), facts.encoding)
+        except DiskError as error:
+            part.failure = error
+            raise _interrupted(part, facts, None) from error
+
+    async def _has_no_numbers(self) -> bool:
+        if self._numbers is None:
+            with suppress(SMSPartnerError):
+                self._numbers = (await self.ask_status(self.token)).phone_numbers
+        return self._numbers == 0
+
+    def _report_leftovers(self, part: PartFile, error: SMSPartnerError) -> None:
+        """Report what earlier downloads left: once in the log, and as a note of each error."""
+        for leftover in part.leftovers:
+            if leftover.token in {None, self.token} and os.path.lexists(leftover.path):
+                note = _described(leftover)
+                error.add_note(note)
+                if leftover.path not in self._reported:
+                    log.warning("%s", note, extra=log_fields("download", self.token))
+                    self._reported.add(leftover.path)
+
+    async def _report(self, received: int, expected: int | None) -> None:
+        if self.on_progress is None:
+            return
+        # Not raised: the file may be served only once.
+        succeeded = await call_or_log(
+            self.on_progress,
+            received,
+            expected,
+            failed="on_progress failed; it is not called again during this download",
+            extra=log_fields("download", self.token),
+        )
+        if not succeeded:
+            self.on_progress = None
+
+
+class _Worker(ThreadPoolExecutor):
+    """One thread: `await worker(call, ...)`. A cancelled caller does not stop its call."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="smspartner-download")
+
+    def __call__(self, call: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:
+        loop = asyncio.get_running_loop()
+        return asyncio.shield(loop.run_in_executor(self, partial(call, *args)))
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(wait=False)
+
+
+async def _keep_refused(
+    part: PartFile, disk: _Worker, sending: SendState
+) -> tuple[ReplyFacts | None, Reply | None]:
+    """Write the bytes of a reply whose head aiohttp refuses to the part, if it may be the file.
+
+    Return what its head says, and the reply itself if its length proves it whole.
+    """
+    came = None if sending.raw is None else sending.raw.read()
+    if came is None or not came.body or not (came.status == NO_STATUS or is_success(came)):
+        return None, None
+    facts = ReplyFacts.of(came.status, came.headers)
+    with suppress(DiskError):  # in `part.failure`
+        await run_to_completion(disk(part.note_reply, facts))
+        await run_to_completion(disk(part.write, came.body))
+    is_whole = facts.framing == "length" and facts.proves(part.size)
+    return facts, came._replace(body=b"") if is_whole else None
+
+
+def _excess(sending: SendState, facts: ReplyFacts) -> bytes:
+    """Return the bytes behind the announced end of a body, which prove the length wrong."""
+    if sending.raw is None or facts.length is None:
+        return b""
+    return sending.raw.excess(facts.length)
+
+
+async def _next_piece(content: aiohttp.StreamReader) -> bytes:
+    """Return the next piece of a body, and `b""` at its end."""
+    try:
+        return await content.readany()
+    except TRANSPORT_ERRORS:
+        if rest := _arrived(content):  # the failure is raised at the next call
+            return rest
+        raise
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """Return what came while the last piece was being written to the disk."""
+    return content._read_nowait(-1)  # noqa: SLF001 - no public way, once the connection is broken
+
+
+def _where_the_rest_is(part: PartFile) -> str:
+    return (
+        f"The first {part.size} bytes are in {part.path}, and the {part.rest_size} that came after "
+        f"them in {part.rest}: append those to it."
+    )
+
+
+def _described(leftover: Leftover) -> str:
+    whose = (
+        "an earlier download of this rental"
+        if leftover.token is not None
+        else "release 0.1 or of another program"
+    )
+    return (
+        f"{leftover.path} holds {leftover.size} bytes of {whose}. Nothing proves them whole, so "
+        "they are left as they are: look at them before you delete them."
+    )
+
+
+def _interrupted(
+    part: PartFile, facts: ReplyFacts | None, failure: SMSPartnerError | None
+) -> DownloadInterruptedError:
+    words = str(failure) if part.failure is None else f"{part.failure}."
+    if part.rest is not None:
+        words = f"{words} {_where_the_rest_is(part)}"
+    if part.lost:
+        words = f"{words} What came afterwards could not be kept anywhere ({part.lost})."
+    return DownloadInterruptedError(
+        words,
+        path=part.path,
+        received=part.received,
+        expected=None if facts is None else facts.length,
+    )

@@ -1,0 +1,58 @@
+"""Parts of earlier downloads that nothing proves whole. Blocking calls."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from smspartner_async._files import PRIVATE, open_file
+
+from .sidecar import Sidecar
+
+_CHUNK: Final = 2**16
+
+
+@frozen
+class Leftover:
+    """A file at a name that a part may have.
+
+    Attributes:
+        path: where it is.
+        size: bytes.
+        token: its rental; `None` where no sidecar names one: then it is another program's, or of
+            release 0.1, and is never removed.
+    """
+
+    path: Path
+    size: int
+    token: str | None
+
+    def begins_like(self, fd: int) -> bool:
+        """Return whether it and the open file `fd` agree in all bytes that both have."""
+        try:
+            found = open_file(self.path, os.O_RDONLY | PRIVATE)
+            with os.fdopen(found, "rb") as theirs, os.fdopen(os.dup(fd), "rb") as ours:
+                ours.seek(0)
+                while (chunk := theirs.read(_CHUNK)) and (mine := ours.read(_CHUNK)):
+                    shorter = min(len(mine), len(chunk))
+                    if mine[:shorter] != chunk[:shorter]:
+                        return False
+        except OSError:  # unreadable: nothing is done to it
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Remove it and its sidecar, unless another download has claimed it meanwhile."""
+        with suppress(OSError):
+            sidecar = Sidecar.open(self.path)
+            try:
+                if self.token is not None and sidecar.token == self.token:
+                    self.path.unlink(missing_ok=True)
+                    Path(f"{self.path}.plain").unlink(missing_ok=True)
+                    sidecar.remove()
+            finally:
+                sidecar.close()

@@ -1,0 +1,55 @@
+"""Keep bytes that the disk refused: in memory, and at the end in the temporary folder. Blocking."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field
+
+_MOST: Final = 64 * 2**20
+
+
+@define(eq=False, repr=False)
+class Overflow:
+    """Up to 64 MiB of bytes in memory.
+
+    Attributes:
+        path: the file that they were saved to; `None` before `save`.
+    """
+
+    path: Path | None = field(default=None, init=False)
+    _data: bytearray = field(factory=bytearray, init=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return len(self._data)
+
+    def add(self, data: memoryview) -> bool:
+        """Keep `data`; return whether there is room for more."""
+        self._data += data[: _MOST - len(self._data)]
+        return len(self._data) < _MOST
+
+    def save(self) -> None:
+        """Write all to a new file in the temporary folder, for its owner only.
+
+        Raises:
+            OSError: the temporary folder does not take it either. Nothing is left there.
+        """
+        if not self._data or self.path is not None:
+            return
+        fd, name = tempfile.mkstemp(prefix="smspartner-", suffix=".part")
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(self._data)
+                file.flush()
+                os.fsync(fd)
+        except OSError:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+        self.path = Path(name)

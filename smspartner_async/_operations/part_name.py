@@ -1,0 +1,270 @@
+"""Claim a name for a download's part: the first of `x.part`, `x.part.1` and so on that is usable.
+
+A file at such a name without a sidecar is another program's, or of release 0.1, which wrote none.
+It is skipped, and never moved or removed. Blocking calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from contextlib import suppress
+from enum import Enum, auto
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from smspartner_async._files import PRIVATE, READ, lock, open_file, parse_lines
+
+from .final_name import check_name
+from .leftover import Leftover
+from .sidecar import LARGEST, Digest, Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_GAP: Final = 4  # free names in a row that end the search: downloads leave no such gaps
+
+
+class PartState(Enum):
+    """What lies at a part's name."""
+
+    USABLE = auto()
+    """Nothing, or an empty part of this package's."""
+    WHOLE = auto()
+    """The whole file of this rental."""
+    FINISHED = auto()
+    """Nothing any more: the whole file of this rental has its final name already."""
+    LEFTOVER = auto()
+    """A part that nothing proves whole, or of another rental."""
+    FOREIGN = auto()
+    """A file of another program."""
+
+
+@define(eq=False)
+class Claim:
+    """A name whose sidecar this download has locked.
+
+    Attributes:
+        part: the name.
+        sidecar: the open sidecar.
+        state: USABLE, WHOLE or FINISHED.
+        leftovers: the files at other names, which stay there.
+    """
+
+    part: Path
+    sidecar: Sidecar
+    state: PartState
+    leftovers: list[Leftover]
+
+
+def claim_part(final: Path, token: str, *, only_known: bool = False) -> Claim | None:
+    """Claim the whole part of a rental, where there is one, or else the first name that is free.
+
+    Args:
+        final: where the file is to be.
+        token: the rental.
+        only_known: claim only what is WHOLE or FINISHED; return `None` where there is neither.
+
+    Raises:
+        FileExistsError: another download is writing a part of this file right now, or the final
+            name is that of something else than a file.
+        OSError: the folder is missing or cannot be written to, or a sidecar's name is taken.
+    """
+    check_name(final)
+    while True:
+        survey = _Survey(final, token)
+        try:
+            claim = survey.known_claim()
+            if claim is not None or only_known:
+                return claim
+            if (claim := survey.new_claim()) is not None:
+                return claim
+        finally:
+            survey.close()
+
+
+@define(eq=False)
+class _Survey:
+    """One look at all names of a file's parts."""
+
+    final: Path
+    token: str
+    leftovers: list[Leftover] = field(factory=list, init=False)
+    usable: Claim | None = field(default=None, init=False)
+    free: Path | None = field(default=None, init=False)
+
+    def known_claim(self) -> Claim | None:
+        """Check each name; return a claim that is WHOLE or FINISHED, and record the others."""
+        gap = 0
+        for part in part_names(self.final):
+            has_sidecar = os.path.lexists(Sidecar.path_of(part))
+            if not has_sidecar and not os.path.lexists(part):
+                self.free = self.free or part
+                gap += 1
+                if gap == _GAP:
+                    return None
+                continue
+            gap = 0
+            if not has_sidecar:
+                self._pass_over(part, None)
+            elif (claim := self._look_at(part)) is not None:
+                return claim
+        return None  # never reached: the names do not end
+
+    def new_claim(self) -> Claim | None:
+        """Claim the first usable name; `None` where another download took it meanwhile."""
+        if self.usable is not None:
+            claim, self.usable = self.usable, None
+            return claim
+        assert self.free is not None  # noqa: S101 - a gap was found
+        sidecar = _open(self.free)
+        if sidecar.token or sidecar.is_foreign or os.path.lexists(self.free):
+            sidecar.close()
+            return None
+        return Claim(self.free, sidecar, PartState.USABLE, self.leftovers)
+
+    def close(self) -> None:
+        """Close the sidecar that was found usable and is not claimed."""
+        if self.usable is not None:
+            self.usable.sidecar.close()
+
+    def _look_at(self, part: Path) -> Claim | None:
+        sidecar = _open(part)
+        state = PartState.FOREIGN
+        try:
+            state = _state_of(part, sidecar, self.final, self.token)
+            claim = Claim(part, sidecar, state, self.leftovers)
+            if state in {PartState.WHOLE, PartState.FINISHED}:
+                return claim
+            if state is PartState.USABLE and self.usable is None:
+                self.usable = claim
+                return None
+            if state is not PartState.USABLE:
+                self._pass_over(part, sidecar.token or None)
+        except BaseException:
+            sidecar.close()
+            raise
+        sidecar.close()
+        return None
+
+    def _pass_over(self, part: Path, token: str | None) -> None:
+        try:
+            found = part.lstat()
+        except FileNotFoundError:
+            return
+        if token is None:
+            _check_not_in_use(part, found)
+        self.leftovers.append(Leftover(part, found.st_size, token))
+
+
+def part_names(final: Path) -> Iterator[Path]:
+    """Yield the names that a part of a file may have, in order."""
+    yield Path(f"{final}.part")
+    yield from (Path(f"{final}.part.{number}") for number in count(1))
+
+
+def leftovers_of(final: Path, token: str) -> Iterator[Leftover]:
+    """Give the parts of a file that are of one rental, as their sidecars say. Locks nothing."""
+    gap = 0
+    for part in part_names(final):
+        sidecar = Sidecar.path_of(part)
+        gap = 0 if os.path.lexists(part) or os.path.lexists(sidecar) else gap + 1
+        if gap == _GAP:
+            return
+        with suppress(OSError):
+            with os.fdopen(open_file(sidecar, READ), "rb") as file:
+                is_ours = os.fstat(file.fileno()).st_size <= LARGEST
+                lines = parse_lines(file.read()) if is_ours else []
+            if [line["token"] for line in lines if "token" in line][-1:] == [token]:
+                size = part.lstat().st_size if os.path.lexists(part) else 0
+                yield Leftover(part, size, token)
+
+
+def digest_of(path: Path) -> Digest:
+    """Read a file, and return its size and SHA-256."""
+    with os.fdopen(open_file(path, READ), "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return Digest(file.tell(), sha256)
+
+
+def _open(part: Path) -> Sidecar:
+    try:
+        return Sidecar.open(part)
+    except BlockingIOError as error:
+        stands_for_it = f" {error.strerror}: {error.filename}." if error.filename else ""
+        raise _in_use(part, stands_for_it) from None
+
+
+def _in_use(part: Path, more: str = "") -> FileExistsError:
+    return FileExistsError(
+        f"Another download is writing {part} right now; wait for it to end.{more}"
+    )
+
+
+def _state_of(part: Path, sidecar: Sidecar, final: Path, token: str) -> PartState:
+    is_ours = sidecar.token == token
+    if is_ours and _is_finished(final, sidecar):
+        part.unlink(missing_ok=True)  # a crash came before this last step
+        return PartState.FINISHED
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return PartState.FOREIGN if sidecar.is_foreign else PartState.USABLE
+    if not sidecar.token or not stat.S_ISREG(found.st_mode):
+        return PartState.FOREIGN  # somebody's file, beside a sidecar that is empty or not ours
+    if _has_both_names(found, final):
+        part.unlink()  # its second name, left by a crash during the rename
+        return PartState.USABLE
+    if is_ours and _is_whole(part, found.st_size, sidecar):
+        return PartState.WHOLE
+    return PartState.LEFTOVER if found.st_size else PartState.USABLE
+
+
+def _has_both_names(found: os.stat_result, final: Path) -> bool:
+    try:
+        return os.path.samestat(found, final.lstat())
+    except OSError:
+        return False
+
+
+def _is_finished(final: Path, sidecar: Sidecar) -> bool:
+    """Return whether the final file is the file that the sidecar describes."""
+    known = [digest for digest in (sidecar.whole, sidecar.plain) if digest is not None]
+    try:
+        found = final.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size not in {one.size for one in known}:
+            return False
+        return digest_of(final) in known
+    except OSError:
+        return False
+
+
+def _is_whole(part: Path, size: int, sidecar: Sidecar) -> bool:
+    if not size or sidecar.is_refused:
+        return False
+    if sidecar.whole is not None:
+        return size == sidecar.whole.size and digest_of(part) == sidecar.whole
+    reply = sidecar.reply
+    return reply is not None and reply.framing == "length" and size == reply.length
+
+
+def _check_not_in_use(part: Path, found: os.stat_result) -> None:
+    """Refuse a part that release 0.1, which knows no sidecars, is writing at this moment."""
+    if not stat.S_ISREG(found.st_mode):
+        return
+    try:
+        fd = open_file(part, os.O_RDWR | PRIVATE)
+    except OSError:
+        return  # a file that cannot be opened is not being written by this user
+    try:
+        lock(fd)
+    except BlockingIOError:
+        raise _in_use(part) from None
+    except OSError:
+        return  # a file system without locks
+    finally:
+        os.close(fd)

@@ -1,0 +1,276 @@
+"""Rent: a paid request that is sent at most once, and whose answer is never lost.
+
+The vendor has no idempotency key, so a rent whose answer was lost may have been charged. It is sent
+again only where nothing can have been rented: no byte of it left, or the vendor answered 429.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from smspartner_async._callbacks import call_or_log
+from smspartner_async._completion import run_to_completion
+from smspartner_async._errors import (
+    AlreadyDownloadedError,
+    PriceExceededError,
+    RateLimitError,
+    RentalFailedError,
+    RentOutcomeUnknownError,
+    ResponseError,
+    SMSPartnerError,
+    TransportError,
+)
+from smspartner_async._http.state import SendState
+from smspartner_async._log import log, log_fields
+from smspartner_async._models import Rental, RentalState
+from smspartner_async._validation import check_callback, check_price
+from smspartner_async._wire.rent_verdict import NoRental, Outcome
+from smspartner_async._wire.reply import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from decimal import Decimal
+
+    from smspartner_async._http.pipeline import RequestPipeline
+    from smspartner_async._http.state import ResponseHead
+    from smspartner_async._models import Quote, Targeting
+    from smspartner_async._wire.codec import Request, Wire
+
+BEFORE_SENDING: Final[ContextVar[Callable[[], Awaitable[None]] | None]] = ContextVar(
+    "before_sending", default=None
+)
+"""Called in this context just before the first byte of a rent is sent.
+
+What it raises ends the rent, unsent. A store checks its claim there.
+"""
+
+_PRICE_HOLDS: Final = 60.0  # seconds
+_MOST_PRICES: Final = 3
+
+
+class _PriceTooOldError(Exception):
+    """The rent was about to be sent, but its price is too old by now."""
+
+
+@define(eq=False, repr=False)
+class Purchase:
+    """One rent, from its price to the token's delivery to the caller."""
+
+    pipeline: RequestPipeline
+    codec: Wire
+    price: Callable[[], Awaitable[Quote]]
+    targeting: Targeting
+    volumes: Mapping[str, int] | None
+    max_total: Decimal | None
+    on_rented: Callable[[Rental], Awaitable[object] | object] | None
+    request: Request = field(init=False)
+    _priced_at: tuple[float, float] | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_callback("on_rented", self.on_rented, "a Rental")
+        self.request = self.codec.targeting_request("rent", self.targeting, self.volumes)
+
+    async def run(self) -> Rental:
+        """Ask for the price first where there is a limit, then rent.
+
+        Raises:
+            PriceExceededError: the price is above `max_total`, or unknown.
+            SMSPartnerError: as `attempt`.
+        """
+        if self.max_total is None:
+            return await self.pipeline.run_priority(self)
+        for _ in range(_MOST_PRICES):
+            await self._check_price(self.max_total)
+            try:
+                # Queued first, so that the price is still fresh when the rent is sent.
+                return await self.pipeline.run_priority(self, since=-math.inf)
+            except _PriceTooOldError:
+                continue  # it was queued, or waited to be sent again
+        raise _not_rented(
+            f"The rent was queued until its price was over {_PRICE_HOLDS:.0f} s old, "
+            f"{_MOST_PRICES} times."
+        )
+
+    async def _check_price(self, max_total: Decimal) -> None:
+        asked_at = (time.monotonic(), time.time())
+        try:
+            quote = await self.price()
+        except ResponseError as error:
+            raise PriceExceededError(quote=None, max_total=max_total) from error
+        except TransportError as error:
+            raise _not_rented(f"The price could not be asked. {error.problem}") from error
+        check_price(quote, max_total)
+        self._priced_at = asked_at
+
+    def may_repeat(self, error: BaseException) -> bool:
+        """Return whether `error` proves that nothing was rented, so that it may be sent again."""
+        return isinstance(error, RateLimitError) or (
+            isinstance(error, TransportError) and not error.maybe_sent
+        )
+
+    async def attempt(self, head: ResponseHead | None = None) -> Rental:
+        """Send the rent once, and wait for its answer even if the caller is cancelled meanwhile.
+
+        Raises:
+            RentOutcomeUnknownError: it may have been charged.
+            APIError: the vendor refused it.
+            TransportError: nothing was sent.
+            CancelledError: after the answer came, and `on_rented` was called.
+        """
+        sending = SendState()
+        sending.before_head = partial(self._check_before_sending, BEFORE_SENDING.get())
+        warned = False
+
+        def cancelled(task: asyncio.Future[Rental]) -> None:
+            nonlocal warned
+            if not sending.head_sent:
+                task.cancel()  # nothing has left, and nothing will
+            elif not warned:
+                # So that a user who presses Ctrl-C sees why the program does not end yet.
+                log.warning(
+                    "cancelled while a rent is under way: waiting for its answer first",
+                    extra=log_fields("rent", None),
+                )
+                warned = True
+
+        work = asyncio.ensure_future(self._exchange(sending, head))
+        try:
+            return await run_to_completion(work, on_cancelled=cancelled)
+        except asyncio.CancelledError as error:
+            if not work.cancelled() and work.exception() is None:
+                self._hand_over(work.result(), error)
+            raise
+
+    async def _check_before_sending(self, check: Callable[[], Awaitable[None]] | None) -> None:
+        if self._priced_at is not None:
+            # By either clock: one may be set, and the other stops while the machine is suspended.
+            ages = (time.monotonic() - self._priced_at[0], time.time() - self._priced_at[1])
+            if max(map(abs, ages)) > _PRICE_HOLDS:
+                raise _PriceTooOldError
+        if check is not None:
+            await check()
+
+    async def _exchange(self, sending: SendState, head: ResponseHead | None) -> Rental:
+        sent_at = datetime.now(UTC)
+        failure: SMSPartnerError | None = None
+        try:
+            reply = await self.pipeline.transport.send_unpooled(self.request, sending, head)
+            read = self._read(reply, sending)
+        except (Exception, asyncio.CancelledError) as error:
+            if not sending.head_sent:
+                raise
+            failure = error if isinstance(error, SMSPartnerError) else _unexpected(error)
+            # A broken reply may hold the token.
+            came = Reply(0, {}, b"") if sending.raw is None else sending.raw.read()
+            read = self.codec.rent_reply(came, whole=False)
+        if isinstance(read, NoRental):
+            rental = await self._confirmed(read.seen_token)
+        else:
+            rental = read
+        if rental is not None:
+            await self._report(rental)
+            return rental
+        assert isinstance(read, NoRental)  # noqa: S101 - for the type checker
+        if read.outcome is not Outcome.UNKNOWN:
+            raise read.error
+        unknown = RentOutcomeUnknownError(
+            targeting=self.targeting,
+            volumes=self.volumes,
+            sent_at=sent_at,
+            cause=failure or read.error,
+            seen_token=read.seen_token,
+        )
+        status = getattr(unknown.cause, "http_status", None)
+        more = {"seen_token": read.seen_token}
+        log.error("%s", unknown, extra=log_fields("rent", None, http_status=status) | more)
+        raise unknown
+
+    def _read(self, reply: Reply, sending: SendState) -> Rental | NoRental:
+        """Read a whole reply; where it is no rental, all bytes that came with it as well."""
+        read = self.codec.rent_reply(reply)
+        if isinstance(read, Rental) or sending.raw is None:
+            return read
+        # Whole for HTTP, and yet cut: its length is too short, or its status allows no body; or
+        # another reply came behind it.
+        more = self.codec.rent_reply(sending.raw.read(), whole=False)
+        if isinstance(more, Rental) or (read.outcome is Outcome.UNKNOWN and more.seen_token):
+            return more
+        return read
+
+    async def _confirmed(self, seen_token: str | None) -> Rental | None:
+        """Return the rental, if the vendor knows the token that a doubtful reply held.
+
+        Its status is free, and is requested once: the caller can do so again after the error.
+        """
+        if seen_token is None:
+            return None
+        pipeline, now = self.pipeline, asyncio.get_running_loop().time()
+        deadline = now + pipeline.options.request_timeout
+        try:
+            if not pipeline.try_acquire_poll():
+                await pipeline.acquire_poll(deadline, now)
+            status = await pipeline.poll(
+                self.codec.status_request(seen_token),
+                partial(self.codec.status, seen_token),
+                deadline,
+                lambda: pipeline.options.listeners,
+            )
+        except (RentalFailedError, AlreadyDownloadedError):
+            pass  # the vendor knows it
+        except Exception:  # noqa: BLE001 - of a borrowed session's hook, too: the doubt stays
+            return None
+        else:
+            if status.state is RentalState.UNKNOWN:
+                return None  # perhaps not the vendor's answer
+        return Rental(token=seen_token)
+
+    def _hand_over(self, rental: Rental, cancelled: asyncio.CancelledError) -> None:
+        """Note the token on the cancellation: nothing can be returned to a cancelled caller."""
+        cancelled.add_note(f"The rent was cancelled, and is paid: its token is {rental.token}.")
+        if self.on_rented is None:
+            log.warning(
+                "rent was cancelled and is paid: token %s; pass it to wait_until_ready()",
+                rental.token,
+                extra=log_fields("rent", None) | {"token": rental.token},
+            )
+
+    async def _report(self, rental: Rental) -> None:
+        """Log the token and call `on_rented` with it."""
+        log.info(
+            "rented: token %s",
+            rental.token,
+            # In full, only here: without its token a rental is lost.
+            extra=log_fields("rent", None, total=rental.total) | {"token": rental.token},
+        )
+        if self.on_rented is None:
+            return
+        # Not raised: a failure of the callback would look like a failed rent, and the token would
+        # be lost. Nor a `CancelledError`: it is the callback's, as this task is not cancelled.
+        with suppress(asyncio.CancelledError):
+            await call_or_log(
+                self.on_rented,
+                rental,
+                failed=f"on_rented failed for rental {rental.token}, which is paid",
+                extra=log_fields("rent", None) | {"token": rental.token},
+            )
+
+
+def _unexpected(error: BaseException) -> TransportError:
+    name = type(error).__name__
+    return TransportError(f"Something unexpected happened ({name}).", maybe_sent=True)
+
+
+def _not_rented(problem: str) -> TransportError:
+    """Make the error of a rent that was not sent, although its price may have been asked."""
+    error = TransportError(problem, maybe_sent=False)
+    error.args = (f"{problem} Nothing was rented, so it is safe to try again.",)
+    return error

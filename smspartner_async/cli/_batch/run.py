@@ -1,0 +1,270 @@
+"""One run of a batch: plan, price, ask, rent, and follow the store until nothing is open.
+
+Rentals are made by a worker of the store in the batch's folder. What a person sees stands in
+`prompts`, how far it is in `progress`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, evolve, field
+
+from smspartner_async._client import SMSPartnerClient
+from smspartner_async._errors import SMSPartnerError
+from smspartner_async._policies import PollingPolicy
+from smspartner_async.cli._exit_codes import ExitCode, gravest
+from smspartner_async.cli._formats import LISTED
+from smspartner_async.cli._interrupt import first_interrupt_only
+from smspartner_async.durable import JobState, Store
+from smspartner_async.durable._database.agreements import agree, move, withdraw_all
+from smspartner_async.durable._records import dump_job
+
+from .folder import STORE, is_moved, settle_in, sqlite_url
+from .plan import Plan, PricedBatch, make_plan, with_known_ids
+from .progress import Progress
+from .prompts import price_and_ask, show_doubts
+from .standing import exit_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from smspartner_async.batch._job import RentalJob
+    from smspartner_async.cli._display import Display
+    from smspartner_async.durable import JobRecord
+
+    from .prompts import RunOptions
+
+_POLLING: Final = PollingPolicy()
+_REPORT_EVERY: Final = 60.0  # seconds, where no table can move
+_POLL_EVERY: Final = 0.5
+_LEAST_SPACE: Final = 8 * 2**20  # bytes
+
+
+@define(eq=False)
+class BatchRun:
+    """A run of the batch in a folder.
+
+    Attributes:
+        jobs: the list of this run: nothing else is rented.
+        plan: what earlier runs left to do; empty before it is known.
+        priced: what was agreed to.
+        requests: how many were sent so far, repeated ones included.
+        records: what the store knows, as last read: at the end, how everything stands.
+    """
+
+    folder: Path
+    jobs: tuple[RentalJob, ...]
+    options: RunOptions
+    display: Display
+    client: SMSPartnerClient = field(init=False)
+    requests: int = field(default=0, init=False)
+    plan: Plan = field(factory=Plan, init=False)
+    priced: PricedBatch = field(factory=PricedBatch, init=False)
+    records: dict[str, JobRecord] = field(factory=dict, init=False)
+    _failures: int = field(default=0, init=False)
+    _no_space: OSError | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.client = SMSPartnerClient(
+            base_url=self.options.base_url,
+            polling=_POLLING,
+            max_requests_per_minute=self.options.max_requests_per_minute,
+            on_exchange=self._count,
+        )
+
+    def _count(self, _: object) -> None:
+        self.requests += 1
+
+    async def work(self) -> None:
+        """Do all there is to do. A job's failure is in its record, and not raised.
+
+        Raises:
+            SMSPartnerError: the batch cannot be run as it is, or costs too much.
+            CancelledError: after the rents in flight were answered and written down.
+        """
+        async with self.client:
+            if self.options.dry_run and not (self.folder / STORE).exists():
+                await self._agree()
+                return
+            async with Store(sqlite_url(self.folder)) as store:
+                await self._read(store)
+                self._check_space()
+                if not self.options.dry_run:
+                    # What an earlier run agreed to, and a kill kept from being taken back.
+                    await self._do(store, withdraw_all)
+                await self._read(store)
+                await self._agree(store)
+                if self.options.dry_run:
+                    return
+                if self.priced.jobs:
+                    settle_in(self.folder)
+                if self.priced.jobs or self.plan.under_way:
+                    with first_interrupt_only(self.display):
+                        await self._rent(store)
+
+    async def _agree(self, store: Store | None = None) -> None:
+        """Find out what is left to do, and what may be spent on it."""
+        self.jobs = with_known_ids(self.jobs, self.records.values())
+        self.plan = make_plan(self.jobs, self.records)
+        await self._check_place(store)
+        if self.plan.is_idle():
+            self.display.note("There is nothing left to do, and nothing was sent.")
+            return
+        self._show_doubts(self.plan.in_doubt)
+        self.priced = await price_and_ask(self.client, self.plan, self.options, self.display)
+
+    async def _check_place(self, store: Store | None) -> None:
+        """Rent nothing in a folder that may have a twin elsewhere, until a person has said so.
+
+        What is paid already still gets its file, in this folder.
+        """
+        files = {record.id: record.job.path for record in self.records.values()}
+        if not is_moved(self.folder, files.values()):
+            return
+        if self.plan.to_rent and not self.options.moved:
+            raise SMSPartnerError(
+                f"{self.folder} was moved or copied since this batch was last run. If it runs "
+                "in two places, rows are paid twice. Nothing was sent. If this is the only place "
+                "from now on, give --moved."
+            )
+        here = self.folder.absolute()
+        moved = {
+            id: evolve(self.records[id].job, path=here / path.name)
+            for id, path in files.items()  # noqa: A001 - the field
+            if path.parent.resolve() != here.resolve()
+        }
+        if store is not None and moved and not self.options.dry_run:
+            await self._do(store, move, {job.id: dump_job(job) for job in moved.values()})
+            await self._read(store)
+            self.plan = make_plan(self.jobs, self.records)
+
+    async def _rent(self, store: Store) -> None:
+        """Queue what was agreed to, and follow all open jobs to their ends.
+
+        However it ends, what no worker has claimed by then is taken back: no agreement outlives
+        its run.
+        """
+        open_ids = {job.id for job in self.priced.jobs}
+        open_ids |= {record.id for record in self.plan.under_way}
+        progress = Progress(
+            len(open_ids),
+            None if self.plan.under_way else self.priced.total,
+            lambda: self.requests,
+            {record.id for record in self.plan.under_way if record.token},
+        )
+        guard = asyncio.create_task(self._guard_space(asyncio.current_task()))
+        try:
+            await self._do(store, agree, {job.id: dump_job(job) for job in self.priced.jobs})
+            for record in self.plan.under_way:
+                if record.state is JobState.FAILED:
+                    await store.resume(record.id)
+            worker = store.worker(
+                self.client,
+                concurrency=self.options.concurrency,
+                max_requests_per_minute=self.options.max_requests_per_minute,
+            )
+            with self._shown(progress), self._warnings_shown():
+                async with worker:
+                    async for record in store.watch(open_ids, interval=_POLL_EVERY):
+                        progress.update(record)
+                        self._show_failure(record)
+        except asyncio.CancelledError:
+            if self._no_space is not None:
+                raise self._no_space from None
+            raise
+        finally:
+            guard.cancel()
+            try:
+                await self._do(store, withdraw_all)
+            finally:
+                await self._read(store)
+
+    def _check_space(self) -> None:
+        """Refuse a disk that could not take what is paid: tokens, records and files."""
+        if shutil.disk_usage(self.folder).free < _LEAST_SPACE:
+            raise OSError(
+                errno.ENOSPC,
+                "The disk is nearly full, and nothing more is rented; make room, and type it again",
+                str(self.folder),
+            )
+
+    async def _guard_space(self, run: asyncio.Task[Any] | None) -> None:
+        """End the run in order while the disk can still take what it has paid for."""
+        while run is not None:
+            await asyncio.sleep(_POLL_EVERY)
+            try:
+                self._check_space()
+            except OSError as error:
+                self._no_space = error
+                run.cancel()
+                return
+
+    async def _do(self, store: Store, work: Callable[..., Any], *args: Any) -> None:
+        """Do one piece of work of the store in one transaction."""
+        await store._database.run(work, *args)  # noqa: SLF001 - its workers' transactions
+
+    async def _read(self, store: Store) -> None:
+        self.records = {record.id: record for record in await store.records()}
+
+    def _show_failure(self, record: JobRecord) -> None:
+        if record.state is JobState.NEEDS_ATTENTION:
+            self.display.note(f"{record.id}: may have been paid for, and is left alone.")
+        elif record.state is JobState.FAILED and record.error:
+            self._failures += 1
+            if self._failures <= LISTED:
+                self.display.failed(record.id, SMSPartnerError(record.error))
+            elif self._failures == LISTED + 1:
+                self.display.note("What else fails is shown by `smspartner batch status` alone.")
+
+    def exit_code(self) -> ExitCode:
+        """Return the gravest of what the run leaves behind, as far as it has read the store."""
+        if not self.options.dry_run:
+            return exit_code(self.jobs, self.records)
+        refused = ExitCode.FAILED if self.priced.refused else ExitCode.SUCCESS
+        return gravest(refused, exit_code((), self.records))
+
+    def show_new_doubts(self) -> None:
+        """Show what came into doubt in this run, and how to settle it."""
+        old = {record.id for record in self.plan.in_doubt}
+        doubts = [one for one in self.records.values() if one.state is JobState.NEEDS_ATTENTION]
+        new = [record for record in doubts if record.id not in old]
+        self._show_doubts(new)
+
+    def _show_doubts(self, doubts: Sequence[JobRecord]) -> None:
+        show_doubts(self.display, doubts, ("--out", str(self.folder)))
+
+    @contextmanager
+    def _warnings_shown(self) -> Generator[None, None, None]:
+        """Show what the worker warns of, such as a pause of renting; jobs are shown by records."""
+        handler = logging.Handler(logging.WARNING)
+        handler.addFilter(lambda record: not str(record.msg).startswith("job "))
+        handler.emit = lambda record: self.display.note(record.getMessage())  # type: ignore[method-assign]
+        logger = logging.getLogger("smspartner_async")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+    @contextmanager
+    def _shown(self, progress: Progress) -> Generator[None, None, None]:
+        """Show the progress for as long as the block runs."""
+        reporter = asyncio.create_task(self._report(progress))
+        try:
+            with self.display.live(progress):
+                yield
+        finally:
+            reporter.cancel()
+
+    async def _report(self, progress: Progress) -> None:
+        while not self.display.is_live:
+            await asyncio.sleep(_REPORT_EVERY)
+            self.display.note(progress.line())

@@ -1,0 +1,289 @@
+"""What the doctor finds, judged: pure functions of what was seen of the vendor's replies."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+
+from smspartner_async._redaction import redact, without_numbers
+from smspartner_async._wire import inspection
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from smspartner_async._http.exchange import Exchange
+    from smspartner_async._models import Credits, Quote
+
+MOST_SKEW: Final = 60.0  # seconds between the vendor's clock and this machine's
+SLOW: Final = 10.0  # seconds
+LONGEST_LINE: Final = 8190  # bytes of one line of a head: what HTTP servers and clients agree on
+MOST_LINES: Final = 100
+LEAST_DAYS: Final = 14  # for which a certificate is still valid
+_DAY: Final = 24 * 60 * 60
+_SHORTEST_SECRET: Final = 3  # characters; what is shorter stands in every text
+
+
+class Verdict(Enum):
+    """How a fact compares with what this client expects."""
+
+    EXPECTED = "as expected"
+    DIFFERENT = "different"
+    NOT_SEEN = "not seen"
+    NOTED = "noted"
+
+
+@frozen(kw_only=True)
+class Finding:
+    """One fact.
+
+    Attributes:
+        about: what the fact is about.
+        verdict: how it compares with what is expected.
+        seen: what was seen; fit for a bug report unless `private`.
+        expected: what this client expects.
+        detail: the words of an error. They may name hosts, so a report leaves them out.
+        private: whether `seen` names hosts, which a report leaves out.
+    """
+
+    about: str
+    verdict: Verdict
+    seen: str
+    expected: str = ""
+    detail: str = ""
+    private: bool = False
+
+    def as_plain(self) -> dict[str, str]:
+        """Make a finding part of a document."""
+        return {
+            "about": self.about,
+            "verdict": self.verdict.value,
+            "seen": self.seen,
+            "expected": self.expected,
+            "detail": self.detail,
+        }
+
+    def for_report(self, secrets: Collection[str]) -> dict[str, str]:
+        """Make a finding part of a report for others, without secrets and phone numbers.
+
+        What the vendor has written may hold anything, so all of it is searched.
+        """
+        plain = self.as_plain() | {"seen": "(left out)" if self.private else self.seen}
+        del plain["detail"]
+        return {name: _without(secrets, text) for name, text in plain.items()}
+
+
+def _without(secrets: Collection[str], text: str) -> str:
+    # A long one first: a part of it may be another one.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = redact(secret, text)
+    return without_numbers(text).replace("[API key]", "(left out)")
+
+
+@frozen
+class Answer:
+    """One reply as `on_exchange` shows it, and the moment at which it came."""
+
+    exchange: Exchange
+    came_at: datetime
+
+
+def judged(about: str, seen: str, expected: str, *, good: bool) -> Finding:
+    """Make a finding of a fact that is as expected, or different."""
+    verdict = Verdict.EXPECTED if good else Verdict.DIFFERENT
+    return Finding(about=about, verdict=verdict, seen=seen, expected=expected)
+
+
+def not_seen(about: str, why: str = "") -> Finding:
+    """Make a finding of a fact that did not show."""
+    return Finding(about=about, verdict=Verdict.NOT_SEEN, seen=why)
+
+
+def judge_certificate(valid_until: str, now: float) -> Finding:
+    """Judge how long a certificate is still valid: `valid_until` as Python's `ssl` gives it."""
+    days = int((ssl.cert_time_to_seconds(valid_until) - now) // _DAY)
+    return judged(
+        "certificate",
+        f"valid for {days:,} more days",
+        f"valid for {LEAST_DAYS} more days at least",
+        good=days >= LEAST_DAYS,
+    )
+
+
+def judge_credits(credits: Credits) -> Iterator[Finding]:  # noqa: A002 - what it is
+    """Judge how the balance is written."""
+    yield from _judge_kinds("credits", inspection.credits_kinds(credits.raw))
+
+
+def judge_quote(quote: Quote, asked: str) -> Iterator[Finding]:
+    """Judge how a quote is written."""
+    yield from _judge_kinds(quote.operation, inspection.quote_kinds(quote.raw))
+    words = inspection.area_types(quote.raw)
+    yield judged(
+        f"{quote.operation}: types of areas",
+        _listed(words) or "none",
+        _listed(inspection.AREA_TYPES),
+        good=bool(words) and words <= inspection.AREA_TYPES,
+    )
+    areas = [area.location for area in quote.areas]
+    yield judged(
+        f"{quote.operation}: areas", _listed(areas) or "none", asked, good=areas == [asked]
+    )
+    if quote.operation == "calculate":
+        total = quote.total_volume
+        seen = "none" if total is None else "a number"
+        yield judged("calculate: number of contacts", seen, "a number", good=total is not None)
+
+
+def judge_volumes(quote: Quote, wanted: int) -> Finding:
+    """Judge whether the volumes of a price are kept to."""
+    count = quote.cost.quantity if quote.cost is not None else None
+    if count is None:
+        return not_seen("price: volumes are kept to")
+    return judged(
+        "price: volumes are kept to",
+        f"{count:,} contacts",
+        f"{wanted:,} contacts",
+        good=count == wanted,
+    )
+
+
+def _judge_kinds(operation: str, kinds: Mapping[str, set[str]]) -> Iterator[Finding]:
+    for name, seen in kinds.items():
+        expected = inspection.EXPECTED_KINDS[name]
+        yield judged(
+            f"{operation}: {name} is written as",
+            _listed(seen) or "nothing",
+            " or ".join(sorted(expected)),
+            good=bool(seen) and seen <= expected,
+        )
+
+
+def judge_answers(answers: Sequence[Answer]) -> Iterator[Finding]:
+    """Judge what all replies together show of HTTP."""
+    heads = [one.exchange.headers for one in answers if one.exchange.http_status is not None]
+    if not heads:
+        yield from map(not_seen, ("HTTP status", "media type", "framing", "latency"))
+        return
+    yield _judge_good_statuses(answers)
+    yield _judge_bad_statuses(answers)
+    types = {head.get("Content-Type", "none").partition(";")[0].strip().lower() for head in heads}
+    yield judged(
+        "media type", _listed(types), "application/json", good=types == {"application/json"}
+    )
+    framings = {_framing(head) for head in heads}
+    yield judged(
+        "framing",
+        _listed(framings),
+        "a length, or chunks",
+        good=not framings - {"a length", "chunks"},
+    )
+    codings = {
+        head["Content-Encoding"].lower()[:20] for head in heads if "Content-Encoding" in head
+    }
+    yield judged("compression", _listed(codings) or "none", "none", good=codings <= {"identity"})
+    closed = any(head.get("Connection", "").lower() == "close" for head in heads)
+    seen = "closed behind a reply" if closed else "kept open"
+    yield judged("connections", seen, "kept open", good=not closed)
+    yield _judge_sizes(heads)
+    yield _judge_retry_after(heads)
+    yield _judge_limits(heads)
+    yield _judge_clock(answers)
+    slowest = max(one.exchange.elapsed for one in answers)
+    yield judged("latency", f"up to {slowest:.2f} s", f"below {SLOW:.0f} s", good=slowest < SLOW)
+
+
+def _judge_good_statuses(answers: Iterable[Answer]) -> Finding:
+    statuses = {one.exchange.http_status for one in answers if one.exchange.error is None}
+    if not statuses:
+        return not_seen("HTTP status of an answer")
+    return judged("HTTP status of an answer", _listed(statuses), "200", good=statuses == {200})
+
+
+def _judge_bad_statuses(answers: Iterable[Answer]) -> Finding:
+    statuses = {
+        one.exchange.http_status
+        for one in answers
+        if getattr(one.exchange.error, "code", None) is not None
+    }
+    if not statuses:
+        return not_seen("HTTP status of an error")
+    return judged(
+        "HTTP status of an error",
+        _listed(statuses),
+        "200, or 400 to 499 but 408 and 429",
+        good=all(s == 200 or (400 <= (s or 0) < 500 and s not in {408, 429}) for s in statuses),  # noqa: PLR2004 - HTTP's
+    )
+
+
+def _framing(head: Mapping[str, str]) -> str:
+    if "chunked" in head.get("Transfer-Encoding", "").lower():
+        return "chunks"
+    return "a length" if "Content-Length" in head else "until the connection closes"
+
+
+def _judge_sizes(heads: Iterable[Mapping[str, str]]) -> Finding:
+    lines = [[len(name) + len(value) + 2 for name, value in head.items()] for head in heads]
+    longest, most = max(map(max, lines)), max(map(len, lines))
+    return judged(
+        "head",
+        f"up to {most} lines of up to {longest:,} bytes",
+        f"{MOST_LINES} lines of {LONGEST_LINE:,} bytes at most",
+        good=longest <= LONGEST_LINE and most <= MOST_LINES,
+    )
+
+
+def _judge_retry_after(heads: Iterable[Mapping[str, str]]) -> Finding:
+    values = {head["Retry-After"].strip() for head in heads if "Retry-After" in head}
+    if not values:
+        return not_seen("Retry-After")
+    forms = {_form_of_delay(value) for value in values}
+    good = not forms - {"seconds", "a date"}
+    return judged("Retry-After", _listed(forms), "seconds, or a date", good=good)
+
+
+def _form_of_delay(value: str) -> str:
+    if value.isascii() and value.isdigit():
+        return "seconds"
+    return "neither" if _moment(value) is None else "a date"
+
+
+def _judge_limits(heads: Iterable[Mapping[str, str]]) -> Finding:
+    names = {name.lower() for head in heads for name in head if "ratelimit" in name.lower()}
+    if not names:
+        return not_seen("rate limit in the head")
+    shown = _listed(name[:40] for name in names)
+    return Finding(about="rate limit in the head", verdict=Verdict.NOTED, seen=shown)
+
+
+def _judge_clock(answers: Iterable[Answer]) -> Finding:
+    skews = [
+        abs((said - one.came_at).total_seconds())
+        for one in answers
+        if (said := _moment(one.exchange.headers.get("Date", ""))) is not None
+    ]
+    if not skews:
+        return not_seen("clock", "no reply had a Date")
+    return judged(
+        "clock",
+        f"{max(skews):,.0f} s apart",
+        f"at most {MOST_SKEW:.0f} s apart",
+        good=max(skews) <= MOST_SKEW,
+    )
+
+
+def _moment(date: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(sorted(map(str, values)))

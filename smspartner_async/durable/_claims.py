@@ -1,0 +1,127 @@
+"""The rents in the journals of a folder that a store may not know.
+
+A database that was restored from a backup, or created again, is older than the journals beside it.
+The jobs that they name may be paid for, and such a store does not rent them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve, field, frozen
+
+from smspartner_async._files import parse_lines, read_file
+from smspartner_async._log import log
+from smspartner_async.batch._job import case_folded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from ._records import Claim
+
+
+@frozen(kw_only=True)
+class JournaledClaim:
+    """A claim in a journal: a rent that was about to be sent.
+
+    Attributes:
+        store: the id of its store; `None` in lines of release 0.1.
+        content: what the job buys, as JSON.
+        token: of the rental, if the answer came.
+    """
+
+    job: str
+    run: int
+    claim_id: str
+    at: str
+    worker: str
+    journal: Path
+    store: str | None
+    content: str
+    token: str | None = None
+
+    def as_claim(self) -> Claim:
+        """Return the claim as a store holds it."""
+        return {
+            "nonce": self.claim_id,
+            "worker": self.worker,
+            "journal": str(self.journal),
+            "claimed_at": self.at,
+            "balance_before": None,
+            "balance_before_at": None,
+        }
+
+
+@define(eq=False)
+class JournalClaims:
+    """The claims of a folder of journals that were not given back.
+
+    Attributes:
+        store_id: the store that asks. Lines of other stores do not count.
+        beside_store: whether the folder belongs to one SQLite file. Then all lines count, because
+            another store id means that the file was replaced.
+    """
+
+    store_id: str
+    beside_store: bool
+    _claims: dict[str, dict[str, JournaledClaim]] = field(factory=dict, init=False)
+
+    def read(self, folder: Path) -> None:
+        """Read all readable journals of a folder."""
+        for path, lines in read_journals(folder):
+            worker = str(lines[0].get("worker", "")) if lines else ""
+            for line in lines:
+                self.add(line, worker, path)
+
+    def add(self, line: dict[str, Any], worker: str, path: Path) -> None:
+        """Apply one line of a journal."""
+        if "nonce" not in line or "job" not in line:
+            return
+        counts = line.get("store") == self.store_id or self.beside_store
+        of_job = self._claims.setdefault(case_folded(line["job"]), {})
+        if "sending" in line and counts:
+            of_job[line["nonce"]] = JournaledClaim(
+                job=line["job"],
+                run=line["run"],
+                claim_id=line["nonce"],
+                at=line["at"],
+                worker=worker,
+                journal=path,
+                store=line.get("store"),
+                content=line["sending"],
+            )
+        elif "token" in line and line["nonce"] in of_job:
+            of_job[line["nonce"]] = evolve(of_job[line["nonce"]], token=line["token"])
+        elif line.get("given_back"):
+            of_job.pop(line["nonce"], None)
+
+    def unknown(self, job_id: str, run: int, known: Collection[str]) -> JournaledClaim | None:
+        """Return a claim of a job that its store, where the job is in `run`, does not know.
+
+        `known` are the ids of the claims that the store knows. Of several, return one with a token.
+        """
+        found = [
+            claim
+            for claim in self._claims.get(case_folded(job_id), {}).values()
+            if claim.claim_id not in known
+            # The claims of earlier runs in this store were settled before this run began.
+            and (claim.run >= run or claim.store not in (self.store_id, None))
+        ]
+        return max(found, key=lambda claim: (claim.token is not None, claim.run), default=None)
+
+    def of_missing(self, job_ids: Collection[str]) -> Iterator[JournaledClaim]:
+        """Yield a claim for each journaled job that is not among those of the store."""
+        there = {case_folded(job_id) for job_id in job_ids}
+        for job_id in self._claims:
+            if job_id not in there and (claim := self.unknown(job_id, 0, ())) is not None:
+                yield claim
+
+
+def read_journals(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Yield path and lines of each readable journal of a folder."""
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            yield path, parse_lines(read_file(path))
+        except OSError as error:
+            log.warning("journal %s cannot be read: %s", path, error)

@@ -1,0 +1,180 @@
+"""The folder of a batch: who may use it, what release 0.1 left in it, and whether it was moved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from smspartner_async.cli._batch.folder import BatchFolderError, is_moved, locked, settle_in
+
+from .test_run import run, write_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shell import Shell
+
+pytest.importorskip("dbos")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def shell(make_shell: Callable[..., Shell]) -> Shell:
+    return make_shell(speed=1e6)
+
+
+def write_results(*lines: dict[str, Any]) -> None:
+    """Write the file that release 0.1 kept in the folder of a batch."""
+    Path("out").mkdir(exist_ok=True)
+    text = "".join(json.dumps({**line, "at": "2026-01-02T03:04:05+00:00"}) + "\n" for line in lines)
+    Path("out", "results.jsonl").write_text(text + '{"id": "cut')
+
+
+def test_a_second_run_in_the_folder_is_refused(shell: Shell, tmp_path: Path) -> None:
+    """While a run has the folder, another one is one error, and sends nothing."""
+    write_jobs(tmp_path, 1)
+    with locked(tmp_path / "out"):
+        result = run(shell, "--yes")
+    assert result.exit_code == 1
+    assert "Another run works in out right now. Nothing was sent." in result.stderr
+    assert not shell.sandbox.requests
+
+
+def test_a_run_of_release_0_1_locks_the_folder_too(shell: Shell, tmp_path: Path) -> None:
+    """What release 0.1 locks is locked here, too: its `results.jsonl`, where there is one."""
+    write_jobs(tmp_path, 1)
+    write_results({"state": "begun"})
+    with locked(tmp_path / "out"):
+        Path("out", "batch.lock").unlink()
+        with pytest.raises(BatchFolderError, match="Another run"), locked(Path("out")):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            [{"state": "begun", "store": "postgresql://me@db/x"}, {"id": "job1", "state": "done"}],
+            "Run them with: smspartner worker --store postgresql://me@db/x",
+        ),
+        (
+            [{"state": "begun", "store": "sqlite:////old/out/batch.db"}],
+            "out/batch.db is gone, and it knows what is paid for",
+        ),
+        ([{"id": "job1", "state": "paid", "token": "tok"}], "release 0.1 ran without a store"),
+        ([{"id": "job9", "state": "renting"}], "release 0.1 ran without a store"),
+        ([{"id": "job1", "state": "given_up"}], "release 0.1 ran without a store"),
+    ],
+)
+def test_what_release_0_1_knows_elsewhere_is_not_rented_again(
+    shell: Shell, tmp_path: Path, lines: list[dict[str, Any]], words: str
+) -> None:
+    """A folder of 0.1 whose jobs are known elsewhere is not priced; the error says what to do."""
+    write_jobs(tmp_path, 1)
+    write_results(*lines)
+    before = Path("out", "results.jsonl").read_bytes()
+    for result in (run(shell, "--yes"), shell.run("batch", "status", "--out", "out")):
+        assert result.exit_code == 1
+        assert words in result.stderr
+    assert not shell.sandbox.requests
+    assert Path("out", "results.jsonl").read_bytes() == before
+
+
+def test_a_folder_of_release_0_1_that_paid_nothing_is_used(shell: Shell, tmp_path: Path) -> None:
+    """Where 0.1 has rented nothing, there is nothing to lose: the batch is begun anew."""
+    write_jobs(tmp_path, 1)
+    write_results({"id": "job1", "state": "renting"}, {"id": "job1", "state": "not_rented"})
+    assert run(shell, "--yes").exit_code == 0
+
+
+def test_a_store_that_is_gone_pays_nothing_twice(shell: Shell, tmp_path: Path) -> None:
+    """Where the store is gone from beside its journals, nothing is sent."""
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 0
+    before = shell.sandbox.requests.total()
+    Path("out", "batch.db").unlink()
+    result = run(shell, "--yes")
+    assert result.exit_code == 1
+    assert "is gone, and it knows what is paid for" in result.stderr
+    assert shell.sandbox.requests.total() == before
+
+
+def test_a_folder_knows_whether_it_was_moved(tmp_path: Path) -> None:
+    """A folder that was moved or copied is not where it was; one behind a symlink is."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "batch.lock").touch()
+    assert not is_moved(folder, [folder / "a.csv"])
+    assert is_moved(folder, [tmp_path / "old" / "a.csv"])
+    settle_in(folder)
+    (tmp_path / "link").symlink_to(folder)
+    assert not is_moved(tmp_path / "link", [])
+    shutil.copytree(folder, tmp_path / "copy")
+    assert is_moved(tmp_path / "copy", [])
+    folder.rename(tmp_path / "archive")
+    assert is_moved(tmp_path / "archive", [])
+    shutil.copytree(tmp_path / "archive", folder)
+    assert is_moved(folder, []), "another folder at the same place"
+    settle_in(folder)
+    assert not is_moved(folder, [])
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_moved_folder_rents_nothing_without_the_option(
+    shell: Shell, tmp_path: Path, how: str
+) -> None:
+    """A finished batch continues anywhere; new rows are rented only with `--moved`."""
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 0
+    shutil.copytree("out", "new") if how == "copied" else Path("out").rename("new")
+    there = ("--out", "new")
+    result = run(shell, "--yes", *there)
+    assert result.exit_code == 0
+    assert "nothing left to do" in result.stderr
+    write_jobs(tmp_path, 1, 2)
+    result = run(shell, "--yes", *there)
+    assert result.exit_code == 1
+    assert "give --moved" in result.stderr
+    assert shell.sandbox.requests["rent"] == 1
+    assert run(shell, "--yes", "--moved", *there).exit_code == 0
+    assert run(shell, "--yes", *there).exit_code == 0
+    assert shell.sandbox.requests["rent"] == 2
+    assert Path("new", "job2.csv").exists()
+
+
+def test_what_is_paid_continues_in_the_moved_folder(
+    make_shell: Callable[..., Shell], tmp_path: Path
+) -> None:
+    """A paid job whose folder was moved has its file in the new place, without a question."""
+    shell = make_shell(fail_every=1)
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 3
+    shell.sandbox.make_ready(shell.sandbox.rentals[0].token)
+    Path("out").rename("new")
+    result = run(shell, "--out", "new")
+    assert result.exit_code == 0, result.output
+    assert Path("new", "job1.csv").exists()
+    assert not Path("out").exists()
+    assert shell.sandbox.requests["rent"] == 1
+
+
+def test_another_spelling_of_the_folder_or_suffix_is_no_change(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """Through a symlink, or with another suffix, a finished batch has nothing left to do."""
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 0
+    Path("link").symlink_to("out")
+    for options in (("--out", "link"), ("--suffix", "txt")):
+        result = run(shell, "--yes", *options)
+        assert result.exit_code == 0
+        assert "nothing left to do" in result.stderr
+    assert shell.sandbox.requests["rent"] == 1

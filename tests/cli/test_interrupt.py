@@ -1,0 +1,156 @@
+"""Ctrl-C, SIGTERM and a terminal that is closed: what was bought is shown, or kept in a file."""
+
+import asyncio
+import json
+import os
+import runpy
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_server import FaultServer
+from faults import stall_before_head
+from renting import receipt
+from shell import BEAUVAIS, KEY, clean_environment, posix_only
+
+from smspartner_async.cli import _interrupt
+from smspartner_async.cli._display import Display
+from smspartner_async.cli._interrupt import first_interrupt_only
+
+IGNORING_HANGUPS = """if True:
+    import runpy, signal
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    runpy.run_module("smspartner_async.cli", run_name="__main__")
+"""
+
+pytestmark = posix_only
+
+
+@asynccontextmanager
+async def renting(
+    *command: str, folder: Path, seconds: float = 1, **options: Any
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `rent` as a separate program, up to a moment at which its rent is under way."""
+    async with FaultServer(default=stall_before_head(receipt("paid-for"), seconds)) as server:
+        environment = {"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": server.base_url}
+        program = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            "rent",
+            *BEAUVAIS,
+            "--yes",
+            cwd=folder,
+            env={**clean_environment(), "TMPDIR": str(folder), **environment},
+            **{"stdout": -1, "stderr": -1, **options},
+        )
+        try:
+            async with asyncio.timeout(120):
+                while not server.received:  # noqa: ASYNC110 - of another process
+                    await asyncio.sleep(0.01)
+            yield program
+            assert server.count("rent") == 1
+        finally:
+            if program.returncode is None:
+                program.kill()
+            await program.communicate()
+
+
+@pytest.mark.parametrize(
+    ("gone", "there", "names"),
+    [
+        ((), (), ["SIGINT", "SIGTERM", "SIGHUP"]),
+        (("SIGHUP",), ("SIGBREAK",), ["SIGINT", "SIGTERM", "SIGBREAK"]),
+    ],
+    ids=["POSIX", "Windows"],
+)
+def test_the_signals_of_each_system(
+    gone: tuple[str, ...],
+    there: tuple[str, ...],
+    names: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a closed terminal sends is SIGHUP here, and SIGBREAK on Windows, which has no SIGHUP."""
+    for name in gone:
+        monkeypatch.delattr(signal, name)
+    for name in there:
+        monkeypatch.setattr(signal, name, name, raising=False)
+    module = runpy.run_path(_interrupt.__file__)
+    assert [getattr(one, "name", one) for one in module["_SIGNALS"]] == names
+
+
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+async def test_a_signal_during_a_rent_costs_no_token(name: str, tmp_path: Path) -> None:
+    """A paid request, 6: however often it comes, the answer is awaited and the token shown."""
+    async with renting("-m", "smspartner_async.cli", folder=tmp_path) as program:
+        for _ in range(3):
+            program.send_signal(signal.Signals[name])
+            await asyncio.sleep(0.05)
+        out, err = await program.communicate()
+    assert program.returncode == 3
+    assert b"Token     paid-for" in out
+    assert b"Rented. Token: paid-for" in err
+    assert err.count(b"Stopping;") == 1
+    assert files_in(tmp_path) == []
+
+
+async def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """Started by nohup, a rent runs to its end when the terminal is closed."""
+    async with renting("-c", IGNORING_HANGUPS, folder=tmp_path) as program:
+        program.send_signal(signal.SIGHUP)
+        out, err = await program.communicate()
+    assert program.returncode == 0
+    assert b"Token     paid-for" in out
+    assert b"Stopping" not in err
+
+
+async def test_the_token_is_in_a_file_when_the_terminal_is_closed(tmp_path: Path) -> None:
+    """A paid request, 6: where nobody can see the token any more, only the owner can read it."""
+    import pty  # noqa: PLC0415 - Windows has none
+
+    ours, theirs = pty.openpty()
+    terminal = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    command = "-m", "smspartner_async.cli"
+    async with renting(*command, folder=tmp_path, start_new_session=True, **terminal) as program:
+        os.close(theirs)
+        os.close(ours)
+        program.send_signal(signal.SIGHUP)
+        await program.wait()
+    (kept,) = files_in(tmp_path)
+    assert kept.name.startswith("smspartner-rental-")
+    assert json.loads(kept.read_text("utf-8")) == {"token": "paid-for"}
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+async def test_only_the_first_signal_cancels(name: str) -> None:
+    """Further ones are ignored until the block ends; then the handlers are as they were."""
+    number = signal.Signals[name]
+    before = signal.signal(number, lambda *_: None)
+    mine = signal.getsignal(number)
+    cancelled = 0
+
+    async def work() -> None:
+        nonlocal cancelled
+        with first_interrupt_only(Display(unseen=True)):
+            signal.raise_signal(number)
+            for _ in range(3):
+                try:
+                    await asyncio.sleep(0.01)
+                except asyncio.CancelledError:
+                    cancelled += 1
+                    signal.raise_signal(signal.SIGTERM)
+
+    try:
+        await asyncio.create_task(work())
+        assert signal.getsignal(number) is mine
+    finally:
+        signal.signal(number, before)
+    assert cancelled == 1

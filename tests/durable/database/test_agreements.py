@@ -1,0 +1,149 @@
+"""What may be rented: withdrawn before it is claimed, and agreed to anew."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+from batches import after
+from faults import close_before_head, vendor_error
+from scripted import Vendor, rented
+from store_jobs import jobs_of
+from store_work import at_work, end_of, unknown, until_rent
+
+from smspartner_async.durable import JobState, Store, _workflow
+from smspartner_async.durable._database import agreements
+from smspartner_async.durable._database.jobs import claim_job
+from smspartner_async.durable._records import dump_job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_a_queued_job_is_withdrawn_and_nothing_is_sent_for_it(
+    store: Store, tmp_path: Path
+) -> None:
+    """No worker takes it; its record says that it was withdrawn; once more changes nothing."""
+    await store.submit(jobs_of(2, tmp_path))
+    await store.withdraw("job-1")
+    await store.withdraw("job-1")
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        assert (await end_of(store, "job-2")).state is JobState.DONE
+    record = await store.record("job-1")
+    assert (record.state, record.withdrawn, record.run) == (JobState.GIVEN_UP, True, 1)
+    assert vendor.wire == {2: 1}
+
+
+async def test_a_withdrawn_job_that_is_listed_again_is_a_new_run(
+    store: Store, tmp_path: Path
+) -> None:
+    """Also with another limit and other volumes: nothing hangs on what was taken back."""
+    (job,) = jobs_of(1, tmp_path)
+    await store.submit([job])
+    await store.withdraw("job-1")
+    other = evolve(job, max_total=5, volumes={"06200": 7})
+    assert await store.submit([other]) == 1
+    record = await store.record("job-1")
+    assert (record.state, record.run, record.job) == (JobState.QUEUED, 2, other)
+    async with at_work(store, Vendor()):
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+
+
+async def test_who_claims_after_a_withdrawal_sends_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The withdrawal and the claim are one compare-and-swap: here the withdrawal was first."""
+    claim = _workflow.claim
+
+    async def claimed(job: Any, nonce: str) -> Any:
+        mine = await claim(job, nonce)
+        await store.withdraw(job["id"])
+        return mine
+
+    monkeypatch.setattr(_workflow, "claim", claimed)
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        record = await end_of(store, "job-1")
+        await asyncio.sleep(0.3)
+    assert (record.state, record.withdrawn) == (JobState.GIVEN_UP, True)
+    after_that = evolve(await store.record("job-1"), changed_at=record.changed_at)
+    assert after_that == record, "the worker leaves the record alone"
+    assert vendor.wire == {}
+
+
+async def test_it_is_too_late_while_a_worker_pays(store: Store, tmp_path: Path) -> None:
+    """Here the claim was first: the withdrawal is refused, and the job gets its file."""
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor({1: [after(0.4, rented(1))]})
+    async with at_work(store, vendor) as server:
+        await until_rent(server)
+        with pytest.raises(ValueError, match=r"Too late .* is paying for it"):
+            await store.withdraw("job-1")
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+        with pytest.raises(ValueError, match="its token is tok-1"):
+            await store.withdraw("job-1")
+
+
+async def test_what_may_be_paid_or_has_ended_is_not_withdrawn(store: Store, tmp_path: Path) -> None:
+    """Neither one in doubt, nor one that a person let rent anew, nor one that was refused."""
+    await unknown(store, tmp_path)
+    with pytest.raises(ValueError, match="it is NEEDS_ATTENTION"):
+        await store.withdraw("job-1")
+    await store.resolve("job-1", not_charged=True)
+    with pytest.raises(ValueError, match="earlier run"):
+        await store.withdraw("job-1")
+    assert (await store.record("job-1")).state is JobState.QUEUED
+    await store.submit(jobs_of(3, tmp_path)[1:])
+    async with at_work(store, Vendor({1: [close_before_head()], 2: [vendor_error(27, "trop")]})):
+        assert (await end_of(store, "job-2")).state is JobState.FAILED
+        assert (await end_of(store, "job-1")).state is JobState.NEEDS_ATTENTION
+    with pytest.raises(ValueError, match="it is FAILED"):
+        await store.withdraw("job-2")
+    await store.resolve("job-1", give_up=True)
+    with pytest.raises(ValueError, match="it is GIVEN_UP"):
+        await store.withdraw("job-1")
+    with pytest.raises(LookupError, match="job-9"):
+        await store.withdraw("job-9")
+
+
+async def test_all_that_nobody_has_claimed_is_taken_back_at_once(
+    store: Store, tmp_path: Path
+) -> None:
+    """What a person let rent anew too, since that agreement is of an earlier run of the command."""
+    await unknown(store, tmp_path)
+    await store.resolve("job-1", not_charged=True)
+    await store.submit(jobs_of(4, tmp_path)[1:])
+    assert await store._database.run(claim_job, "job-3", 1, "{}", '{"nonce": "n"}')
+    assert await store._database.run(agreements.withdraw_all) == ["job-1", "job-2", "job-4"]
+    assert (await store.record("job-3")).state is JobState.QUEUED
+
+
+async def test_a_new_agreement_is_a_new_run_of_what_nobody_has_claimed(
+    store: Store, tmp_path: Path
+) -> None:
+    """Queued, withdrawn or refused jobs take the new limit; what is claimed or paid stays."""
+    jobs = jobs_of(6, tmp_path)
+    await store.submit(jobs)
+    async with at_work(store, Vendor({1: [vendor_error(27, "trop")]})):
+        states = [(await end_of(store, job.id)).state for job in jobs[:2]]
+        assert states == [JobState.FAILED, JobState.DONE]
+        for job in jobs[2:]:
+            await end_of(store, job.id)
+    await store.submit(jobs_of(9, tmp_path))
+    await store.withdraw("job-7")
+    await store._database.run(claim_job, "job-8", 1, "{}", '{"nonce": "n"}')
+    listed = [evolve(job, max_total=9) for job in jobs_of(10, tmp_path)]
+    agreed = await store._database.run(agreements.agree, {job.id: dump_job(job) for job in listed})
+    assert sorted(agreed) == ["job-1", "job-10", "job-7", "job-9"]
+    runs = {r.id: (r.run, r.job.max_total) for r in await store.records()}
+    assert {runs[name] for name in ("job-1", "job-7", "job-9")} == {(2, Decimal(9))}
+    assert runs["job-10"] == (1, Decimal(9))
+    assert {runs[name][0] for name in ("job-2", "job-8")} == {1}
+    again = await store._database.run(agreements.agree, {job.id: dump_job(job) for job in listed})
+    assert sorted(again) == sorted(agreed)
+    assert (await store.record("job-1")).run == 2, "the same agreement is no new one"

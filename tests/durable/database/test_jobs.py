@@ -1,0 +1,114 @@
+"""The rows of jobs: one claim each, and an outcome that stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from scripted import Vendor
+from store_jobs import jobs_of
+from store_work import at_work, end_of
+
+from smspartner_async.durable import JobState, Store
+from smspartner_async.durable._database.jobs import claim_job, requeue, update_jobs
+from smspartner_async.durable._database.tables import RUNS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from smspartner_async.durable._database.database import JobDatabase
+
+
+async def test_one_claim_stands_in_a_row_whatever_database_the_workflows_are_in(
+    store: Store, tmp_path: Path
+) -> None:
+    """A second worker gets the first one's claim, and its own after that is given back."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with Store(f"sqlite:///{tmp_path}/rentals.db") as other:
+
+        async def claim(store: Store, before: str, after: str, run: int = 1) -> str:
+            return await store._database.run(claim_job, "job-1", run, before, after)
+
+        assert await claim(store, "{}", "a's") == "a's"
+        assert await claim(store, "{}", "a's") == "a's", "the same, where a COMMIT is in doubt"
+        assert await claim(other, "{}", "b's") == "a's"
+        assert await claim(other, "b's", "{}") == "a's"
+        assert await claim(other, "{}", "b's", run=2) == "{}", "no such run: nothing is claimed"
+        assert await claim(store, "a's", "{}") == "{}"
+        assert await claim(other, "{}", "b's", run=2) == "{}", "nor when that was given back"
+        assert [row.facts for row in await store._database.read_jobs()] == ["{}"]
+        assert await claim(other, "{}", "b's") == "b's"
+
+
+async def test_who_comes_late_leaves_what_is_known_of_an_ended_job(
+    store: Store, tmp_path: Path
+) -> None:
+    """An execution that was overtaken takes neither the file nor the facts out of the record."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with at_work(store, Vendor()):
+        done = await end_of(store, "job-1")
+    late = {"job": "job-1", "in_run": 1, "by": "frozen", "new_state": "needs_attention"}
+    late |= {"new_token": None, "new_price": None, "new_facts": '{"error": "lost"}'}
+    assert await store._database.run(update_jobs, [late]) == [True]
+    after_that = await store.record("job-1")
+    assert (after_that.state, after_that.file) == (JobState.DONE, done.file)
+    assert after_that.error is None
+
+
+async def test_the_first_price_and_token_of_a_job_stay(store: Store, tmp_path: Path) -> None:
+    """What was charged is not changed by an update that knows less, or something else."""
+    await store.submit(jobs_of(1, tmp_path))
+    update = {"job": "job-1", "in_run": 1, "by": "w", "new_state": "waiting", "new_facts": ""}
+    prices = ((None, None), ("tok-1", "1.80"), (None, None), (None, "9.00"))
+    for token, price in prices:
+        paid = update | {"new_token": token, "new_price": price}
+        assert await store._database.run(update_jobs, [paid]) == [True]
+    record = await store.record("job-1")
+    assert (record.token, str(record.price)) == ("tok-1", "1.80")
+
+
+async def test_a_job_is_queued_again_only_from_the_states_that_are_named(
+    store: Store, tmp_path: Path
+) -> None:
+    """A new run begins behind the old one, whose claim is kept; any other state stays as it is."""
+    await store.submit(jobs_of(1, tmp_path))
+    run = store._database.run
+    await run(claim_job, "job-1", 1, "{}", '{"nonce": "n", "worker": "w"}')
+    assert not await run(requeue, "job-1", [JobState.FAILED], {"facts": "{}"})
+    assert [row.run for row in await store._database.read_jobs()] == [1]
+    assert await run(requeue, "job-1", [JobState.QUEUED], {"facts": "{}"})
+    assert [(row.run, row.facts) for row in await store._database.read_jobs()] == [(2, "{}")]
+
+    def kept(_: JobDatabase, connection: sa.Connection) -> list[sa.Row[Any]]:
+        return list(connection.execute(sa.select(RUNS)).all())
+
+    (old,) = await run(kept)
+    assert (old.job, old.run, old.claim) == ("job-1", 1, '{"nonce": "n", "worker": "w"}')
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ("{}", ("tok-late", 3)),  # nobody has claimed the new run: it is fenced
+        ('{"nonce": "n"}', (None, 2)),  # it may be paid as well: both are reported
+    ],
+)
+async def test_a_token_that_comes_late_is_kept(
+    store: Store, tmp_path: Path, claim: str, expected: tuple[str | None, int]
+) -> None:
+    """A batch, 5: the token of an ended run is stored, and no unclaimed run is paid beside it."""
+    await store.submit(jobs_of(1, tmp_path))
+    run = store._database.run
+    await run(requeue, "job-1", [JobState.QUEUED], {})
+    await run(claim_job, "job-1", 2, "{}", claim)
+    late = {"job": "job-1", "in_run": 1, "by": "old", "new_state": "waiting"}
+    late |= {"new_token": "tok-late", "new_price": None, "new_facts": ""}
+    assert await run(update_jobs, [late]) == [False]
+    (row,) = await store._database.read_jobs()
+    assert (row.token, row.run) == expected
+
+    def tokens(_: JobDatabase, connection: sa.Connection) -> list[str]:
+        return list(connection.execute(sa.select(RUNS.c.token)).scalars())
+
+    assert await run(tokens) == ["tok-late"]

@@ -1,0 +1,258 @@
+"""Fresh when it is spent: what is looked at as the last thing before a rent is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from faults import busy, json_reply
+from scripted import Vendor, client_of, rented
+from store_work import job_of, until_rent
+
+from smspartner_async import RetryPolicy, SMSPartnerClient
+from smspartner_async._rental import StepFailedError
+from smspartner_async.durable import JobState, StoreError, _payment, _workflow
+from smspartner_async.durable._database.database import JobDatabase
+from smspartner_async.durable._records import Instant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fault_server import FaultServer
+
+    from smspartner_async.durable import Store
+    from smspartner_async.durable._context import WorkerContext
+
+DEAR = {"success": True, "op": "price", "datas": [], "cost": {"quantity": 20, "total": "9.00"}}
+
+
+async def rent_of(folder: Path, *, nonce: str = "mine") -> Any:
+    job = job_of(folder)
+    claimed = await _workflow.claim(job, nonce)
+    return await _workflow.rent(job, "1.80", claimed, fresh=True)
+
+
+def outcome(caught: pytest.ExceptionInfo[StepFailedError]) -> tuple[str, bool]:
+    return caught.value.state, caught.value.again
+
+
+# --- the price ------------------------------------------------------------------------------
+
+
+async def test_a_price_of_another_process_is_asked_for_again_before_the_rent(
+    context: WorkerContext, server: FaultServer, vendor: Vendor, tmp_path: Path
+) -> None:
+    """A worker that continues with a recorded price finds that it has risen, and rents nothing."""
+    vendor.prices = [json_reply(DEAR)]
+    with pytest.raises(StepFailedError, match=r"9\.00"):
+        await rent_of(tmp_path)
+    assert server.count("price") == 1
+    assert vendor.wire == {}
+    assert (await context.swap_claim(job_of(tmp_path), None, None)) is None, (
+        "the claim is given back"
+    )
+
+
+async def test_a_price_that_still_holds_is_not_asked_for_again(
+    context: WorkerContext, server: FaultServer, vendor: Vendor, tmp_path: Path
+) -> None:
+    """One of this process, and of the last minute."""
+    del context
+    await _workflow.price(job_of(tmp_path))
+    assert (await rent_of(tmp_path))["token"] == "tok-1"
+    assert (server.count("price"), vendor.wire) == (1, {1: 1})
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "wall", "set back"])
+async def test_a_price_grows_old_by_either_clock(
+    context: WorkerContext, server: FaultServer, vendor: Vendor, tmp_path: Path, clock: str
+) -> None:
+    """Also while the machine slept, and where its clock was set back; the new price is recorded."""
+    await _workflow.price(job_of(tmp_path))
+    ((workflow, at),) = context.priced.items()
+    context.priced[workflow] = {
+        "monotonic": Instant(at.monotonic - 61, at.wall),
+        "wall": Instant(at.monotonic, at.wall - 61),
+        "set back": Instant(at.monotonic, at.wall + 3600),
+    }[clock]
+    vendor.prices = [json_reply({**DEAR, "cost": {"total": "1.70"}})]
+    vendor.rents = {1: [json_reply({"success": True, "token": "tok-1"})]}
+    assert await rent_of(tmp_path) == {"token": "tok-1", "price": "1.70"}
+    assert server.count("price") == 2
+
+
+async def test_a_price_is_asked_for_again_three_times_at_most(
+    context: WorkerContext,
+    server: FaultServer,
+    vendor: Vendor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the rent comes too late each time, nothing is sent, and the job tries again later."""
+    del context
+    monkeypatch.setattr(_payment, "_PRICE_MAX_AGE", -1.0)
+    with pytest.raises(StepFailedError, match="was not sent") as caught:
+        await rent_of(tmp_path)
+    assert outcome(caught) == ("failed", True)
+    assert (server.count("price"), vendor.wire) == (4, {})
+
+
+async def test_without_a_limit_no_price_is_asked_for_again(
+    context: WorkerContext, server: FaultServer, vendor: Vendor, tmp_path: Path
+) -> None:
+    """It would be compared with nothing."""
+    job = job_of(tmp_path)
+    content = json.loads(job["content"]) | {"max_total": None}
+    job["content"] = json.dumps(content, sort_keys=True)
+    claimed = await _workflow.claim(job, "mine")
+    assert (await _workflow.rent(job, "1.80", claimed, fresh=True))["token"] == "tok-1"
+    assert (server.count("price"), vendor.wire) == (0, {1: 1})
+    assert context.executions.paying == set()
+
+
+# --- the journal ----------------------------------------------------------------------------
+
+
+async def test_each_line_is_on_the_disk_before_anyone_continues(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synced with the claim before the rent is sent, and with the token before the database."""
+    events, fsync, journal = list[str](), os.fsync, context.journal.path
+    await _workflow.price(job_of(tmp_path))
+
+    def sync(fd: int) -> None:
+        if os.path.samestat(os.fstat(fd), journal.stat()):
+            last = json.loads(journal.read_text().splitlines()[-1])
+            events.extend(f"synced {name}" for name in ("sending", "token") if name in last)
+        fsync(fd)
+
+    def execute(*statement: Any) -> None:
+        if "token = coalesce" in statement[2]:
+            events.append("database")
+
+    class Replies(list[Any]):
+        def pop(self, *index: Any) -> Any:
+            events.append("sent")
+            return super().pop(*index)
+
+    vendor.rents = {1: Replies([rented(1)])}
+    monkeypatch.setattr(os, "fsync", sync)
+    sa.event.listen(sa.Engine, "before_cursor_execute", execute)
+    try:
+        await rent_of(tmp_path)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", execute)
+    assert events == ["synced sending", "sent", "synced token", "database"]
+
+
+async def test_an_unforeseen_error_in_the_paid_step_parks_the_job(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rent was sent, and nobody knows what became of it: it is not given back."""
+    real = SMSPartnerClient.rent
+
+    async def defect(*args: Any, **options: Any) -> None:
+        await real(*args, **options)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(SMSPartnerClient, "rent", defect)
+    with pytest.raises(StepFailedError) as caught:
+        await rent_of(tmp_path)
+    assert outcome(caught) == ("needs_attention", False)
+    assert caught.value.facts["attention"]["nonce"] == "mine"
+    assert "ZeroDivisionError" in caught.value.facts["error"]
+    assert "token" in caught.value.facts["attention"]["journal_lines"][-1]
+    standing = await context.swap_claim(job_of(tmp_path), None, None)
+    assert standing is not None
+    assert standing["nonce"] == "mine"
+    assert vendor.wire == {1: 1}
+
+
+# --- the claim ------------------------------------------------------------------------------
+
+
+async def test_a_job_that_is_settled_in_the_pause_of_a_429_is_not_rented_behind_it(
+    context: WorkerContext, server: FaultServer, store: Store, vendor: Vendor, tmp_path: Path
+) -> None:
+    """Each sending looks anew, also the second one of one rent."""
+    vendor.rents = {1: [busy(429)]}
+    context.client = client_of(
+        server, retry=RetryPolicy(attempts=2, first_delay=0.5, max_delay=0.5)
+    )
+    job = job_of(tmp_path)
+    async with context.client:
+        renting = asyncio.create_task(rent_of(tmp_path))
+        await until_rent(server)
+        await context.update_job(job, state=JobState.NEEDS_ATTENTION, facts={"error": "lost"})
+        await store.resolve("job-1", not_charged=True)
+        with pytest.raises(StepFailedError, match="before anything was sent"):
+            await renting
+    assert vendor.wire == {1: 1}
+    assert (await store.record("job-1")).state is JobState.QUEUED
+
+
+async def test_a_claim_that_another_worker_fences_is_not_paid(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fence is set between the claim and the sending, when the journal was written."""
+    job, flush = job_of(tmp_path), type(context.journal).flush
+    claimed = await _workflow.claim(job, "mine")
+
+    async def fenced(self: Any) -> None:
+        await flush(self)
+        monkeypatch.undo()
+        with pytest.raises(StepFailedError):
+            await _workflow.rent(job, "1.80", claimed, fresh=False)
+
+    monkeypatch.setattr(type(context.journal), "flush", fenced)
+    with pytest.raises(StepFailedError, match="before anything was sent"):
+        await _workflow.rent(job, "1.80", claimed, fresh=True)
+    assert vendor.wire == {}
+
+
+async def test_nothing_is_sent_where_the_store_cannot_be_read(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even by a worker that waits for its database otherwise; it tries again later."""
+    rows = JobDatabase.read_jobs
+
+    async def away(self: JobDatabase, *where: Any, reconnect: bool | None = None) -> Any:
+        if reconnect is False:
+            raise StoreError("It is away.")
+        return await rows(self, *where, reconnect=reconnect)
+
+    monkeypatch.setattr(JobDatabase, "read_jobs", away)
+    with pytest.raises(StepFailedError, match=r"It is away\.") as caught:
+        await rent_of(tmp_path)
+    assert outcome(caught) == ("failed", True)
+    assert vendor.wire == {}
+    assert await context.swap_claim(job_of(tmp_path), None, None) is None
+
+
+async def test_nothing_is_sent_where_the_store_takes_nothing_more(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path
+) -> None:
+    """It can be read, and would not keep the token: its disk is full, for example."""
+    await _workflow.price(job_of(tmp_path))
+    context.database.failure = StoreError("The disk is full.")
+    with pytest.raises(StepFailedError, match=r"The disk is full\.") as caught:
+        await rent_of(tmp_path)
+    assert outcome(caught) == ("failed", True)
+    assert vendor.wire == {}
+
+
+async def test_a_look_that_took_too_long_is_none(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have settled the job since."""
+    del context
+    monkeypatch.setattr(_payment, "_CHECK_MAX_AGE", 0.0)
+    await _workflow.price(job_of(tmp_path))
+    with pytest.raises(StepFailedError, match="took longer than") as caught:
+        await rent_of(tmp_path)
+    assert outcome(caught) == ("failed", True)
+    assert vendor.wire == {}

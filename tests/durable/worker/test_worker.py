@@ -1,0 +1,205 @@
+"""Workers: how they begin and end, and what they do for one another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import evolve
+from batches import after
+from faults import busy, close_before_head
+from scripted import Vendor, rented
+from sqlite_trouble import READ_ONLY, refusing
+from store_jobs import jobs_of
+from store_work import at_work, end_of, until_waiting
+from tenacity import wait_exponential
+
+from benchmarks.durable_runs import VendorProcess, WorkerProcess
+from smspartner_async import (
+    AuthenticationError,
+    ConfigurationError,
+    PollingPolicy,
+    SMSPartnerClient,
+)
+from smspartner_async.durable import JobState, Store, StoreError, _account
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+    from smspartner_async.sandbox import Sandbox
+
+QUICK = PollingPolicy(first_interval=0.05, max_interval=0.2)
+
+
+@pytest.fixture
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_account, "RETRY_WAIT", wait_exponential(multiplier=0.02, max=0.4))
+
+
+# --- beginning and ending -------------------------------------------------------------------
+
+
+async def test_a_worker_with_a_wrong_key_takes_no_job(
+    store: Store, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """It would fail every job: it does not begin, and can be begun again with the right key."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with SMSPartnerClient("another-key", base_url=sandbox.base_url) as client:
+        with pytest.raises(AuthenticationError):
+            async with store.worker(client):
+                pass
+    assert (await store.record("job-1")).state is JobState.QUEUED
+    async with (
+        SMSPartnerClient(sandbox.api_key, base_url=sandbox.base_url, polling=QUICK) as client,
+        store.worker(client),
+    ):
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+
+
+async def test_a_second_worker_in_one_process_is_refused(
+    store: Store, client: SMSPartnerClient, tmp_path: Path
+) -> None:
+    """DBOS is one for each process. The first worker is not disturbed."""
+    async with store.worker(client):
+        with pytest.raises(ConfigurationError, match="already"):
+            async with store.worker(client):
+                pass
+        await store.submit(jobs_of(1, tmp_path))
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+
+
+async def test_a_wait_is_handed_over_and_nothing_is_paid_again(
+    store: Store, tmp_path: Path
+) -> None:
+    """Leaving the block ends waits at once; the next worker continues with the token."""
+    await store.submit(jobs_of(3, tmp_path))
+    vendor = Vendor(states={f"tok-{n}": 1 for n in (1, 2, 3)})
+    async with at_work(store, vendor):
+        await until_waiting(store, 3)
+    vendor.states.clear()
+    async with at_work(store, vendor):
+        for n in (1, 2, 3):
+            assert (await end_of(store, f"job-{n}")).state is JobState.DONE
+    assert vendor.wire == {1: 1, 2: 1, 3: 1}
+
+
+async def test_a_payment_in_flight_is_allowed_to_finish(store: Store, tmp_path: Path) -> None:
+    """A worker that ends waits for the vendor's answer, and keeps the token."""
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor({1: [after(0.5, rented(1))]})
+    async with at_work(store, vendor) as server:
+        while not server.count("rent"):  # noqa: ASYNC110 - the server is no part of this
+            await asyncio.sleep(0.01)
+    record = await store.record("job-1")
+    assert (record.state, record.token) == (JobState.WAITING, "tok-1")
+
+
+async def test_a_job_without_a_limit_is_left_in_the_queue_whenever_it_comes(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that requires limits takes the others, says so once, and continues from tokens."""
+    one, two, three = jobs_of(3, tmp_path)
+    unlimited = [evolve(one, max_total=None), evolve(three, max_total=None)]
+    vendor = Vendor({3: [close_before_head()]})
+    await store.submit(unlimited[1:])
+    async with at_work(store, vendor):
+        assert (await end_of(store, "job-3")).state is JobState.NEEDS_ATTENTION
+    async with asyncio.timeout(60), at_work(store, vendor, require_max_total=True):
+        await store.submit([*unlimited[:1], two])
+        await store.resolve("job-3", token="tok-3")
+        assert (await end_of(store, "job-2")).state is JobState.DONE
+        assert (await end_of(store, "job-3")).state is JobState.DONE
+        while "left in the queue" not in caplog.text:  # noqa: ASYNC110 - another task
+            await asyncio.sleep(0.01)
+    assert (await store.record("job-1")).state is JobState.QUEUED
+    assert vendor.wire == {2: 1, 3: 1}
+    assert caplog.text.count("left in the queue, without a max_total: 'job-1'") == 1
+    async with at_work(store, vendor):
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+
+
+# --- trouble that passes --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_short_pauses")
+async def test_trouble_that_passes_ends_no_job_and_it_is_paid_once(
+    store: Store, tmp_path: Path
+) -> None:
+    """Prices that do not come, and a rent that was refused with 429, are asked for again."""
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor({1: [busy(429), busy(429)]}, prices=[close_before_head(), close_before_head()])
+    async with at_work(store, vendor):
+        record = await end_of(store, "job-1")
+    assert record.state is JobState.DONE
+    assert vendor.wire == {1: 3}
+    (path,) = (tmp_path / "rentals.db.journal").iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    claims = [line["nonce"] for line in lines if "sending" in line]
+    assert len(set(claims)) == 3, "each try is a separate claim"
+    assert [line["token"] for line in lines if "token" in line] == ["tok-1"]
+
+
+# --- taking over ----------------------------------------------------------------------------
+
+
+async def test_the_jobs_of_a_dead_worker_are_taken_over(store: Store, tmp_path: Path) -> None:
+    """A worker that is killed leaves waits to the others, who bring the files unasked."""
+    await store.submit(jobs_of(3, tmp_path))
+    log = tmp_path / "errors.log"
+    with VendorProcess.running(log, speed=1.0) as vendor:
+        options = {
+            "vendor": vendor.url,
+            "store": f"sqlite:///{tmp_path}/rentals.db",
+            "journal": str(tmp_path / "elsewhere"),
+            "worker": {"take_over_after": 1.0},
+        }
+        other = WorkerProcess(options, log)
+        other.start()
+        try:
+            await until_waiting(store, 3)
+        finally:
+            other.end()
+        async with (
+            SMSPartnerClient(vendor.key, base_url=vendor.url, polling=QUICK) as client,
+            store.worker(client, take_over_after=1.0) as heir,
+            asyncio.timeout(1.5 + 10),  # within 1.5 times that, and a few seconds, as is promised
+        ):
+            for n in (1, 2, 3):
+                record = await end_of(store, f"job-{n}")
+                assert (record.state, record.run, record.worker) == (JobState.DONE, 1, heir.id)
+        assert len(vendor.report()["rentals"]) == 3
+
+
+# --- a disk that takes nothing more ---------------------------------------------------------
+
+
+async def test_a_worker_ends_when_its_store_cannot_be_written_any_more(
+    store: Store, tmp_path: Path
+) -> None:
+    """The block is cancelled, and ends with one `StoreError`; no rent is sent from then on.
+
+    Nothing that was paid is forgotten, and the next worker pays for nothing twice.
+    """
+    await store.submit(jobs_of(6, tmp_path))
+    vendor = Vendor({1: [after(0.3, rented(1))]})
+
+    async def work_until_it_ends(broken: threading.Event) -> None:
+        async with asyncio.timeout(120), at_work(store, vendor, concurrency=1):
+            while not vendor.wire:  # noqa: ASYNC110 - the vendor's own count
+                await asyncio.sleep(0.005)
+            broken.set()
+            await asyncio.Event().wait()
+
+    with refusing(READ_ONLY) as broken:
+        with pytest.raises(StoreError, match=r"readonly.* Make its file and folder writable"):
+            await work_until_it_ends(broken)
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+        assert vendor.wire == {1: 1}
+        broken.clear()
+    async with at_work(store, vendor):
+        for number in range(1, 7):
+            assert (await end_of(store, f"job-{number}")).state is JobState.DONE
+    assert vendor.wire == dict.fromkeys(range(1, 7), 1)

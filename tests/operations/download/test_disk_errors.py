@@ -1,0 +1,33 @@
+"""What the disk does to a download is raised in the disk's words."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from smspartner_async._operations.disk_errors import DiskError, NameTakenError
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/srv/contacts.csv"),
+            "No space left on device",
+        ),
+        (OSError("without a number"), "OSError"),
+        (PermissionError(), "PermissionError"),
+    ],
+)
+def test_a_disk_error_says_what_the_disk_said(error: OSError, text: str) -> None:
+    """Its words without a path, or else its kind: never an empty text."""
+    assert str(DiskError(error)) == text
+
+
+def test_a_name_that_is_taken_is_pythons_own_error() -> None:
+    """Code that expects `FileExistsError` catches it, and reads which file."""
+    error = NameTakenError(errno.EEXIST, os.strerror(errno.EEXIST), "contacts.csv")
+    assert isinstance(error, FileExistsError)
+    assert error.filename == "contacts.csv"

@@ -1,0 +1,124 @@
+"""`download` when the disk fails or is slow: what came is kept, and the server is not to blame."""
+
+import errno
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import faults
+import pytest
+from downloads import FILE, client_of, contents, mode, outcome_of
+from fault_server import FaultServer, Reply, Send, Stall
+
+from smspartner_async import (
+    DownloadInterruptedError,
+)
+
+HALF = FILE[: len(FILE) // 2]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, call: str, number: int, at: int = 1) -> None:
+    """Let a download's calls of an `os` function about its part fail from the `at`-th one on."""
+    really, calls = getattr(os, call), []
+
+    def failing(*args: Any) -> Any:
+        is_download = threading.current_thread().name.startswith("smspartner-download")
+        if is_download and (call not in {"write", "fsync"} or is_part(args[0])):
+            calls.append(1)
+            if len(calls) >= at:
+                raise OSError(number, os.strerror(number))
+        return really(*args)
+
+    monkeypatch.setattr(os, call, failing)
+
+
+def is_part(descriptor: int) -> bool:
+    """Whether an open file is neither a sidecar nor a folder nor in the temporary folder."""
+    return Path(
+        f"/proc/self/fd/{descriptor}"
+    ).readlink().suffix == ".part" and "smspartner-" not in (
+        str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    )
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("at", range(1, 9))
+async def test_a_disk_that_fails_midway(
+    path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, at: int, number: int
+) -> None:
+    """A file, 1: what the disk takes no more is kept in the temporary folder, and named."""
+    fail(monkeypatch, "write", number, at)
+    pieces = [FILE[start : start + 600] for start in range(0, len(FILE), 600)]
+    steps = [step for piece in pieces for step in (Send(piece), Stall(0.03))]
+    script = Reply((Send(faults.good_head(FILE)), *steps))
+    async with FaultServer(script) as server, client_of(server) as client:
+        error = await outcome_of(client.download("tok", path))
+        assert server.count("download") == 1
+    assert isinstance(error, DownloadInterruptedError)
+    assert os.strerror(number) in str(error)
+    assert (error.received, error.expected) == (len(FILE), len(FILE))
+    left = contents(path.parent)
+    [(name, rest)] = contents(temporary).items()
+    assert str(temporary / name) in str(error)
+    assert mode(temporary / name) == 0o600
+    assert left.pop("contacts.csv.part", b"") + rest == FILE
+    assert left == {}
+    if at == 1:
+        assert error.path == temporary / name
+
+
+@needs_proc
+async def test_no_disk_takes_anything(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file, 1: where the temporary folder takes nothing either, the error says what is lost."""
+    fail(monkeypatch, "write", errno.ENOSPC, 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    script = Reply((Send(faults.good_head(FILE) + HALF), Stall(0.02), Send(FILE[len(HALF) :])))
+    async with FaultServer(script) as server, client_of(server) as client:
+        error = await outcome_of(client.download("tok", path))
+    assert isinstance(error, DownloadInterruptedError)
+    assert "could not be kept anywhere (No such file or directory" in str(error)
+    assert error.received == len(HALF)
+    assert contents(path.parent) == {"contacts.csv.part": HALF}
+
+
+@needs_proc
+@pytest.mark.parametrize("calls", [("fsync",), ("dup",), ("link", "rename")])
+async def test_a_broken_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...]
+) -> None:
+    """A file: what the disk fails at after the last byte is raised, and the whole is in `.part`.
+
+    The next download finishes it, and asks nobody.
+    """
+    for call in calls:
+        fail(monkeypatch, call, errno.EIO)
+    async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
+        error = await outcome_of(client.download("tok", path))
+        assert isinstance(error, DownloadInterruptedError)
+        assert (error.received, error.expected) == (len(FILE), len(FILE))
+        assert "Input/output error" in str(error)
+        assert contents(path.parent) == {"contacts.csv.part": FILE}
+        monkeypatch.undo()
+        file = await client.download("tok", path)
+        assert (file.verified, server.count("download")) == (True, 1)
+    assert contents(path.parent) == {path.name: FILE}
