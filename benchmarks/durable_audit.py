@@ -37,6 +37,8 @@ class Audit:
     """Jobs killed in the middle of a download that the vendor serves only once."""
     lost_whole: int
     """Those of them whose file was whole on the disk when they were killed."""
+    failures: tuple[str, ...]
+    """What is said of the jobs that are unfinished."""
 
     @property
     def holds(self) -> bool:
@@ -56,7 +58,12 @@ def audit(records: Iterable[JobRecord], report: dict[str, Any]) -> Audit:
         for record in known.values()
         if record.state is JobState.FAILED and "downloaded before" in (record.error or "")
     ]
-    settled = states[JobState.DONE] + states[JobState.NEEDS_ATTENTION] + len(served_before)
+    ended = {JobState.DONE, JobState.NEEDS_ATTENTION}
+    unfinished = [
+        record
+        for record in known.values()
+        if record.state not in ended and record not in served_before
+    ]
     return Audit(
         jobs=len(known),
         charges=len(report["rentals"]),
@@ -66,10 +73,11 @@ def audit(records: Iterable[JobRecord], report: dict[str, Any]) -> Audit:
             record.state is JobState.DONE and not _whole(record, digests)
             for record in known.values()
         ),
-        unfinished=len(known) - settled,
+        unfinished=len(unfinished),
         attention=states[JobState.NEEDS_ATTENTION],
         lost_files=len(served_before),
         lost_whole=sum(_has_whole_part(record, digests) for record in served_before),
+        failures=tuple(f"{record.id} {record.state.name}: {record.error}" for record in unfinished),
     )
 
 

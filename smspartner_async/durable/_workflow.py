@@ -33,6 +33,7 @@ from smspartner_async._rental import StepFailedError
 
 from ._account import RETRY_WAIT, is_temporary, refuses_account, retry_delays
 from ._context import WorkerContext, current_worker, wait_for_worker
+from ._database.jobs import start_over
 from ._database.tables import JOBS
 from ._journal import utc_timestamp
 from ._payment import (
@@ -66,9 +67,11 @@ def record_outcome(
         context = await wait_for_worker()
         with context.executions.execution_of(workflow_id(job)):
             try:
-                state, facts = await _run_to_outcome(context, job, business)
-                log_outcome(job, state, facts)
-                await context.update_job(job, state=state, facts=facts)
+                outcome = await _run_to_outcome(context, job, business)
+                if outcome is not None:
+                    state, facts = outcome
+                    log_outcome(job, state, facts)
+                    await context.update_job(job, state=state, facts=facts)
             except Exception as error:
                 log.exception(
                     "the outcome of job %r cannot be stored; it is tried again", job["id"]
@@ -86,8 +89,11 @@ def record_outcome(
 
 async def _run_to_outcome(
     context: WorkerContext, job: Job, business: Callable[[Job], Awaitable[dict[str, Any]]]
-) -> tuple[JobState, dict[str, Any]]:
-    """Run the steps of a job, again after errors that are temporary, and return its outcome."""
+) -> tuple[JobState, dict[str, Any]] | None:
+    """Run the steps of a job, again after errors that are temporary, and return its outcome.
+
+    It has none if it continues in a new run.
+    """
     delays = retry_delays()
     while True:
         try:
@@ -100,9 +106,14 @@ async def _run_to_outcome(
         except Exception as error:
             # An error of DBOS's own database is temporary, and no failure of the job. But DBOS may
             # have recorded it as the outcome of a step, and then it is raised each time.
-            if isinstance(error, DBAPIError) and workflow_id(job) not in context.retried:
-                context.retried.add(workflow_id(job))
-                raise
+            if isinstance(error, DBAPIError):
+                if workflow_id(job) not in context.retried:
+                    context.retried.add(workflow_id(job))
+                    raise
+                if await context.database.run(start_over, job["id"], job["run"]):
+                    log.warning("job %r continues in a new run: %s", job["id"], error.orig)
+                    context.freed.set()
+                    return None
             return await _record_failure(context, job, {"error": _log_unexpected(job, error)})
         with context.executions.interruptible():
             await DBOS.sleep_async(next(delays))

@@ -138,6 +138,18 @@ def requeue(
     return connection.execute(update.values(changed=database.now, **all_values)).rowcount == 1
 
 
+def start_over(database: JobDatabase, connection: sa.Connection, job_id: str, run: int) -> bool:
+    """Queue a job again in a new run, from its token if it has one. Return whether it was queued.
+
+    A job that somebody has claimed may be paid for: without its token, it is left as it is.
+    """
+    under_way = JOBS.c.state.in_([JobState.RENTING.value, JobState.WAITING.value])
+    certain = sa.or_(JOBS.c.facts == "{}", JOBS.c.token.is_not(None))
+    update = sa.update(JOBS).where(JOBS.c.id == job_id, JOBS.c.run == run, under_way, certain)
+    queued = {"state": JobState.QUEUED.value, "run": JOBS.c.run + 1, "facts": "{}"}
+    return connection.execute(update.values(changed=database.now, **queued)).rowcount == 1
+
+
 def keep_run(connection: sa.Connection, row: Any) -> None:
     """Copy the claim of a job's run, if there is one, before the row moves on to the next run."""
     facts = json.loads(row.facts)

@@ -11,8 +11,15 @@ from store_jobs import jobs_of
 from store_work import at_work, end_of
 
 from smspartner_async.durable import JobState, Store
-from smspartner_async.durable._database.jobs import claim_job, requeue, update_jobs
+from smspartner_async.durable._database.jobs import (
+    claim_job,
+    requeue,
+    start_over,
+    take_jobs,
+    update_jobs,
+)
 from smspartner_async.durable._database.tables import RUNS
+from smspartner_async.durable._database.workers import send_heartbeat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +92,31 @@ async def test_a_job_is_queued_again_only_from_the_states_that_are_named(
 
     (old,) = await run(kept)
     assert (old.job, old.run, old.claim) == ("job-1", 1, '{"nonce": "n", "worker": "w"}')
+
+
+@pytest.mark.parametrize(
+    ("facts", "token", "starts_over"),
+    [("{}", None, True), ("a claim", None, False), ("a claim", "tok-1", True)],
+    ids=["unclaimed", "claimed", "paid"],
+)
+async def test_a_job_that_may_be_paid_without_a_token_does_not_start_over(
+    store: Store, tmp_path: Path, facts: str, token: str | None, *, starts_over: bool
+) -> None:
+    """A new run could pay for it a second time; one that has its token continues from it."""
+    run = store._database.run
+    await store.submit(jobs_of(1, tmp_path))
+    assert not await run(start_over, "job-1", 1), "nobody works on it"
+    await run(take_jobs, "a", (await run(send_heartbeat, "a"))[0], 1)
+    await run(claim_job, "job-1", 1, "{}", facts)
+    if token is not None:
+        paid = {"job": "job-1", "in_run": 1, "by": "a", "new_state": "waiting", "new_facts": ""}
+        await run(update_jobs, [paid | {"new_token": token, "new_price": "5.00"}])
+    assert not await run(start_over, "job-1", 2), "another run"
+    assert await run(start_over, "job-1", 1) is starts_over
+    (row,) = await store._database.read_jobs()
+    assert (row.token, row.run) == (token, 1 + starts_over)
+    assert row.state == ("queued" if starts_over else "renting")
+    assert row.facts == ("{}" if starts_over else facts)
 
 
 @pytest.mark.parametrize(
