@@ -60,6 +60,8 @@ def test_headers_are_looked_up_without_regard_to_case() -> None:
         (b"1;x=y\r\n{\r\n1\r\n}\r\n", b"{}"),
         (b"1\n{\n1\n}\n0\n\n", b"{}"),
         (b"10\r\n{}", b"{}"),
+        (b"12\r\n" + b" " * 18 + b"\r\n2\r\n{}\r\n0\r\n\r\n", b" " * 18 + b"{}"),
+        (b"0a\r\n" + b" " * 10 + b"\r\n2\r\n{}\r\n0\r\n\r\n", b" " * 10 + b"{}"),
         (b"1\r\n{\r\nno size\r\n}", b"{no size\r\n}"),
         (b"{}", b"{}"),
         (b"", b""),

@@ -19,6 +19,7 @@ from polls import (
 
 from smspartner_async import (
     ConfigurationError,
+    Exchange,
     PollingPolicy,
     RentalState,
     ResponseError,
@@ -48,6 +49,17 @@ async def test_many_waiters_cost_one_request_an_interval() -> None:
         (RentalState.REQUESTED, RentalState.GENERATING, RentalState.READY)
     }
     assert script.times == pytest.approx([0, 10, 20, 30], abs=0.1)
+
+
+async def test_a_shared_request_is_reported_to_the_listeners_of_all_who_wait() -> None:
+    """One request for many waiters is reported once to each `on_exchange` that one of them has."""
+    heard: list[list[Exchange]] = [[], []]
+    first, second = (seen.append for seen in heard)
+    async with FaultServer(Script.of(GENERATING, READY)) as server, client_of(server) as client:
+        plain, own, other = (client.with_options(on_exchange=it) for it in (None, first, second))
+        waiting = (own, plain, own, other)
+        await asyncio.gather(*(one.wait_until_ready(TOKEN) for one in waiting))
+    assert [[one.token for one in seen] for seen in heard] == [[TOKEN] * 2] * 2
 
 
 async def test_each_waiter_keeps_its_own_deadline_and_callback() -> None:
