@@ -56,6 +56,10 @@ DOUBT = Charge(at("12:00:10"), at("12:00:20"), None)
         # before was read before its predecessors were paid, and they were claimed before that
         ({}, [CLAIMED_BEFORE], None),
         ({}, [ANSWERED_AFTER], None),
+        # at the moment of a reading
+        ({}, [Charge(at("12:00:00"), at("12:01:00"), PRICE)], "1.80"),
+        ({}, [Charge(at("11:59:10"), at("12:00:00"), PRICE)], None),
+        ({}, [Charge(at("12:01:00"), at("12:01:20"), PRICE)], None),
         ({}, [Charge(LONG_AGO, NOT_YET, PRICE)], None),
         ({}, [Charge(LONG_AGO, at("11:59:59"), PRICE)], "3.60"),
         ({}, [Charge(LONG_AGO, at("12:00:30"), PRICE)], None),
