@@ -38,6 +38,7 @@ from ._formats import (
     as_json,
     beginning,
     elapsed_time,
+    jobs_text,
     money,
     print_facts,
     print_result,
@@ -293,7 +294,7 @@ class Display:
     def counting(self, what: str, total: int) -> Generator[Callable[[], object], None, None]:
         """Show how far something free has got, as a bar on a terminal; yields what counts one."""
         if not self.is_live:
-            self.note(f"{what} {total:,} jobs.")
+            self.note(f"{what} {jobs_text(total)}.")
             yield lambda: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -37,6 +37,11 @@ _AREA_TYPES: Final = {"zipcode": "post code"}
 _PEOPLE: Final = {Gender.MIXED: "men and women", Gender.MALE: "men", Gender.FEMALE: "women"}
 
 
+def jobs_text(number: int) -> str:
+    """Return `1 job`, `2 jobs`."""
+    return f"{number:,} job{'s' * (number != 1)}"
+
+
 def printable(text: str) -> str:
     """Put everything on one line, and show what a terminal would obey instead of print."""
     return "".join(

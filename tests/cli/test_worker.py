@@ -78,7 +78,7 @@ def test_a_worker_that_is_stopped_drains(shell: Shell, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "its answer is awaited first" in err
-    assert "Stopped. 3 jobs continue with the next worker." in err
+    assert "Stopped. The next worker continues 3 jobs." in err
     held, drained = [rental.token for rental in shell.sandbox.rentals]
     assert f"INFO rented: token {drained}" in err
     assert len(shell.sandbox.rentals) == 2, "it began another rent"
@@ -112,7 +112,7 @@ def test_a_worker_logs_what_failed_and_how_to_resume_it(
     err = "".join(lines)
     assert process.returncode == 0
     assert re.search(r"WARNING job 'job1' failed: Rental \S+ failed", err)
-    assert "Stopped. 0 jobs continue with the next worker." in err
+    assert "Stopped. The next worker continues 0 jobs." in err
     assert "  smspartner batch resume job1 --store sqlite:///jobs.db" in err
 
 

@@ -9,6 +9,7 @@ import typer
 
 from smspartner_async._errors import SMSPartnerError
 from smspartner_async.cli._display import Display
+from smspartner_async.cli._formats import jobs_text
 from smspartner_async.cli._options import AsJson
 
 from .commands import Out, StoreUrl, batch_app, existing_store, url_of_store
@@ -63,7 +64,7 @@ def clean(
             }
         )
     else:
-        display.facts([("Cleaned", f"{len(done.jobs):,} jobs")])
+        display.facts([("Cleaned", jobs_text(len(done.jobs)))])
 
 
 def _ask(display: Display) -> None:

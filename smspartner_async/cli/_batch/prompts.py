@@ -14,7 +14,7 @@ from attrs import frozen
 from smspartner_async._errors import AuthenticationError, PriceExceededError, SMSPartnerError
 from smspartner_async._models import Targeting
 from smspartner_async._operations.part_name import leftovers_of
-from smspartner_async.cli._formats import beginning, money, people
+from smspartner_async.cli._formats import beginning, jobs_text, money, people
 from smspartner_async.durable import JobState
 
 from .plan import PricedBatch, is_paid_without_file, price_jobs
@@ -109,7 +109,7 @@ def _check_limit(priced: PricedBatch, limit: Decimal | None) -> None:
 
 
 def _ask(priced: PricedBatch, display: Display) -> None:
-    what = f"Rent {len(priced.jobs):,} job{'s' * (len(priced.jobs) != 1)}"
+    what = f"Rent {jobs_text(len(priced.jobs))}"
     display.ask(
         f"The vendor gave no price for some. {what} all the same?"
         if priced.total is None
@@ -200,7 +200,7 @@ def show_what_continues(display: Display, records: Sequence[JobRecord], store: s
     still_open = sum(record.state.is_open for record in records)
     failed = [record.id for record in records if record.state is JobState.FAILED]
     doubts = sum(record.state is JobState.NEEDS_ATTENTION for record in records)
-    display.note(f"Stopped. {still_open:,} jobs continue with the next worker.")
+    display.note(f"Stopped. The next worker continues {jobs_text(still_open)}.")
     show_how_to_resume(display, failed, where)
     if doubts:
         display.note(

@@ -117,9 +117,10 @@ def test_tables_of_states_and_of_codes(capsys: pytest.CaptureFixture[str]) -> No
 def test_without_a_terminal_nothing_moves(capsys: pytest.CaptureFixture[str]) -> None:
     """What is counted is said once; nobody can be asked."""
     display = Display()
-    with display.counting("Pricing", 1200) as count:
-        count()
-    assert capsys.readouterr().err == "Pricing 1,200 jobs.\n"
+    for number in (1, 1200):
+        with display.counting("Pricing", number) as count:
+            count()
+    assert capsys.readouterr().err == "Pricing 1 job.\nPricing 1,200 jobs.\n"
     assert not display.can_ask
     assert not display.is_live
 
