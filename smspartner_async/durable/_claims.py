@@ -28,7 +28,9 @@ class JournaledClaim:
     Attributes:
         store: the id of its store; `None` in lines of release 0.1.
         content: what the job buys, as JSON.
+        line: the line of the claim, as it stands in the journal.
         token: of the rental, if the answer came.
+        price: what was paid, if the token's line has it.
     """
 
     job: str
@@ -39,7 +41,9 @@ class JournaledClaim:
     journal: Path
     store: str | None
     content: str
+    line: dict[str, Any]
     token: str | None = None
+    price: str | None = None
 
     def as_claim(self) -> Claim:
         """Return the claim as a store holds it."""
@@ -50,6 +54,7 @@ class JournaledClaim:
             "claimed_at": self.at,
             "balance_before": None,
             "balance_before_at": None,
+            "price": self.price,
         }
 
 
@@ -90,32 +95,39 @@ class JournalClaims:
                 journal=path,
                 store=line.get("store"),
                 content=line["sending"],
+                line=line,
             )
         elif "token" in line and line["nonce"] in of_job:
-            of_job[line["nonce"]] = evolve(of_job[line["nonce"]], token=line["token"])
+            known = of_job[line["nonce"]]
+            of_job[line["nonce"]] = evolve(known, token=line["token"], price=line.get("price"))
         elif line.get("given_back"):
             of_job.pop(line["nonce"], None)
 
     def unknown(self, job_id: str, run: int, known: Collection[str]) -> JournaledClaim | None:
         """Return a claim of a job that its store, where the job is in `run`, does not know.
 
-        `known` are the ids of the claims that the store knows. Of several, return one with a token.
+        `known` are the ids of the claims that the store knows, of all runs. Of several, return one
+        with a token.
         """
         found = [
             claim
             for claim in self._claims.get(case_folded(job_id), {}).values()
             if claim.claim_id not in known
-            # The claims of earlier runs in this store were settled before this run began.
-            and (claim.run >= run or claim.store not in (self.store_id, None))
+            # Release 0.1 did not keep the claims of earlier runs, which were settled.
+            and (claim.run >= run or claim.store is not None)
         ]
         return max(found, key=lambda claim: (claim.token is not None, claim.run), default=None)
 
-    def of_missing(self, job_ids: Collection[str]) -> Iterator[JournaledClaim]:
-        """Yield a claim for each journaled job that is not among those of the store."""
-        there = {case_folded(job_id) for job_id in job_ids}
-        for job_id in self._claims:
-            if job_id not in there and (claim := self.unknown(job_id, 0, ())) is not None:
-                yield claim
+    def job_ids(self) -> Collection[str]:
+        """Return the ids of all jobs with claims, case-folded."""
+        return self._claims.keys()
+
+
+def claims_in(folder: Path, store_id: str, *, beside_store: bool) -> JournalClaims:
+    """Read the claims in all journals of a folder, for one store."""
+    claims = JournalClaims(store_id, beside_store)
+    claims.read(folder)
+    return claims
 
 
 def read_journals(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:

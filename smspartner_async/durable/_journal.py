@@ -19,7 +19,7 @@ from attrs import define, field
 from smspartner_async._errors import ConfigurationError
 from smspartner_async._files import JsonLines, parse_lines, read_file
 
-from ._claims import JournalClaims, read_journals
+from ._claims import JournalClaims, claims_in, read_journals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,10 +84,8 @@ class Journal:
 
     def open_claims(self, store_id: str, *, beside_store: bool) -> JournalClaims:
         """Read the rents in all journals of this folder, for one store."""
-        claims = JournalClaims(store_id, beside_store)
-        claims.read(self.path.parent)
-        self.claims = claims
-        return claims
+        self.claims = claims_in(self.path.parent, store_id, beside_store=beside_store)
+        return self.claims
 
     async def flush(self) -> None:
         """Wait until all lines written so far are on the disk."""

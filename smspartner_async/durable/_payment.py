@@ -85,7 +85,7 @@ async def pay(context: WorkerContext, job: Job, total: str | None, claimed: Clai
     write = partial(context.journal.write, job=job["id"], run=job["run"], nonce=claim_id)
 
     async def save_token(rental: Rental) -> None:
-        write(token=rental.token)
+        write(token=rental.token, price=money_text(rental.total) or total)
         await context.journal.flush()
 
     wanted = load_job(job["id"], job["content"])

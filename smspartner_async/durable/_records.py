@@ -203,6 +203,8 @@ class Claim(TypedDict):
     claimed_at: str
     balance_before: str | None
     balance_before_at: str | None
+    price: NotRequired[str | None]
+    """What was paid, where the claim was found in a journal."""
     found_by: NotRequired[str]
     """The worker that fenced this claim of another: from then on its owner may not pay."""
     holder_done: NotRequired[bool]

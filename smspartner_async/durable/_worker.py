@@ -7,6 +7,7 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ from smspartner_async.batch._job import preview
 
 from ._context import WorkerContext, registered
 from ._database import agreements
-from ._database.jobs import claim_job, read_store_id, requeue, take_jobs
+from ._database.jobs import claim_job, requeue, take_jobs
 from ._database.permits import reserve_permits
 from ._database.tables import JOBS, SECOND, UNLIMITED
 from ._database.urls import connect_args, create_dbos_engine, describe_failure
@@ -141,16 +142,10 @@ class WorkerRuntime:
             self._block_cancelled = self._block_task.cancel()
 
     async def _read_journals(self, journal: Journal) -> None:
-        """Read the rents in the journals here, and add those that the store has lost."""
-        store_id = await self.database.run(read_store_id)
-        claims = await asyncio.to_thread(
-            journal.open_claims, store_id, beside_store=self.beside_store
-        )
-        known = [row.id for row in await self.database.read_states()]
-        if lost := list(claims.of_missing(known)):
-            names = preview([claim.job for claim in lost])
-            log.error("journals name jobs that the store does not know: %s", names)
-            await self.database.run(agreements.adopt, lost)
+        """Read the rents in the journals here, and record those that the store has lost."""
+        read = partial(journal.open_claims, beside_store=self.beside_store)
+        if lost := await self.database.run(agreements.adopt, read):
+            log.error("journals name rents that the store does not know: %s", preview(lost))
 
     async def _check_key(self) -> None:
         """Ask for the credits once: a wrong key would fail every job."""

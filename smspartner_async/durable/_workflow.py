@@ -261,7 +261,7 @@ async def rent(
         claimed = current or claimed
         token = job["token"] or (None if mine else await context.find_token(job, claimed["nonce"]))
         if token is not None:
-            paid = Paid(token=token, price=total)
+            paid = Paid(token=token, price=total or claimed.get("price"))
         else:
             paid = (
                 await pay(context, job, total, claimed)

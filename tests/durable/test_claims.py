@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ BACK = {"job": "a", "run": 1, "nonce": "n", "given_back": True}
         ([], False, 1, (), None),
         ([sending("n", store="mine")], False, 1, (), "n"),
         ([sending("n", store="mine")], False, 1, ("n",), None),
-        ([sending("n", store="mine")], False, 2, (), None),
+        ([sending("n", store="mine")], False, 2, (), "n"),
+        ([sending("n", store="mine")], False, 2, ("n",), None),
         ([sending("n", 3, store="mine")], False, 2, (), "n"),
         ([sending("n", store="mine"), BACK], False, 1, (), None),
         ([sending("n", store="mine"), TOKEN, sending("m", 2, store="mine")], False, 1, (), "n"),
@@ -72,7 +74,7 @@ def test_which_claims_of_a_journal_a_store_does_not_know(
     *,
     beside: bool,
 ) -> None:
-    """Its own, of its present run or a later one; beside a SQLite file those of any, and of 0.1."""
+    """Its own of any run; beside a SQLite file those of any, and 0.1's of this run or a later."""
     claim = claims_of(*lines, beside=beside).unknown("A", run, known)
     assert (claim and claim.claim_id) == found
 
@@ -141,6 +143,23 @@ async def test_a_database_older_than_its_journal_rents_nothing_again(tmp_path: P
         await store.resolve("job-2", not_charged=True, force=True)
         assert (await end_of(store, "job-2")).state is JobState.DONE
     assert vendor.wire == {2: 1}, "one command has settled it"
+
+
+async def test_a_run_that_an_older_database_begins_anew_is_not_rented_again(tmp_path: Path) -> None:
+    """Withdrawn and submitted again, a job is in a later run than its rent in the journal."""
+    store = await Store(f"sqlite:///{tmp_path}/rentals.db").__aenter__()
+    await older(store, tmp_path, Vendor({2: [LOST]}))
+    remove(tmp_path, "*.csv")
+    vendor = Vendor()
+    async with Store(f"sqlite:///{tmp_path}/rentals.db") as store:
+        for number in (1, 2):
+            await store.withdraw(f"job-{number}")
+        await store.submit(jobs_of(2, tmp_path))
+        async with at_work(store, vendor):
+            paid = await end_of(store, "job-1")
+            assert (paid.state, paid.token, paid.price) == (JobState.DONE, "tok-1", Decimal("1.80"))
+            assert (await end_of(store, "job-2")).state is JobState.NEEDS_ATTENTION
+    assert vendor.wire == {}
 
 
 async def test_a_database_that_is_gone_from_beside_its_journal_is_filled_from_it(

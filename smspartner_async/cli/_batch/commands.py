@@ -234,7 +234,7 @@ def status(
     )
 
     display = Display(as_json=as_json)
-    records = asyncio.run(_records(url))
+    records = asyncio.run(_records(url, None if out is None else display))
     stand = standing.standing(records)
     if as_json:
         display.document(stand)
@@ -346,8 +346,13 @@ def existing_store(url: str) -> "Store":
     return store
 
 
-async def _records(url: str) -> "tuple[JobRecord, ...]":
+async def _records(url: str, display: Display | None) -> "tuple[JobRecord, ...]":
+    """Return all records; those of a batch, for which there is a `display`, with its journals."""
+    from .run import adopt_from_journals  # noqa: PLC0415 - it takes a second
+
     async with existing_store(url) as opened:
+        if display is not None:
+            await adopt_from_journals(opened, display)
         return await opened.records()
 
 

@@ -11,6 +11,8 @@ import errno
 import logging
 import shutil
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field
@@ -18,11 +20,13 @@ from attrs import define, evolve, field
 from smspartner_async._client import SMSPartnerClient
 from smspartner_async._errors import SMSPartnerError
 from smspartner_async._policies import PollingPolicy
+from smspartner_async.batch._job import preview
 from smspartner_async.cli._exit_codes import ExitCode, gravest
 from smspartner_async.cli._formats import LISTED
 from smspartner_async.cli._interrupt import first_interrupt_only
 from smspartner_async.durable import JobState, Store
-from smspartner_async.durable._database.agreements import agree, move, withdraw_all
+from smspartner_async.durable._claims import claims_in
+from smspartner_async.durable._database.agreements import adopt, agree, move, withdraw_all
 from smspartner_async.durable._records import dump_job
 
 from .folder import STORE, is_moved, settle_in, sqlite_url
@@ -33,7 +37,6 @@ from .standing import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from pathlib import Path
     from typing import Any
 
     from smspartner_async.batch._job import RentalJob
@@ -46,6 +49,16 @@ _POLLING: Final = PollingPolicy()
 _REPORT_EVERY: Final = 60.0  # seconds, where no table can move
 _POLL_EVERY: Final = 0.5
 _LEAST_SPACE: Final = 8 * 2**20  # bytes
+
+
+async def adopt_from_journals(store: Store, display: Display) -> None:
+    """Record what the journals beside a store know of its jobs, and it does not: an older copy."""
+    read = partial(claims_in, Path(f"{store.url.database}.journal"), beside_store=True)
+    if lost := await store._database.run(adopt, read):  # noqa: SLF001 - its workers' transaction
+        display.note(
+            f"The journal names rents that the store, perhaps an older copy, does not know: "
+            f"{preview(lost)}. None is rented again."
+        )
 
 
 @define(eq=False)
@@ -100,6 +113,7 @@ class BatchRun:
                 if not self.options.dry_run:
                     # What an earlier run agreed to, and a kill kept from being taken back.
                     await self._do(store, withdraw_all)
+                await adopt_from_journals(store, self.display)
                 await self._read(store)
                 await self._agree(store)
                 if self.options.dry_run:

@@ -7,6 +7,7 @@ by the same compare-and-swap that a claim uses, so exactly one of the two succee
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -15,13 +16,13 @@ from smspartner_async.batch._job import case_folded
 from smspartner_async.durable._identity import differences, is_cleaned, same_id
 from smspartner_async.durable._records import JobState
 
-from .jobs import keep_run
+from .jobs import keep_run, read_store_id
 from .tables import CHUNK, JOBS, RUNS, UNCLAIMED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from smspartner_async.durable._claims import JournaledClaim
+    from smspartner_async.durable._claims import JournalClaims, JournaledClaim
 
     from .database import JobDatabase
 
@@ -35,6 +36,7 @@ WITHDRAWN: Final = '{"withdrawn": true}'
 _CLAIMED_BEFORE: Final = (
     sa.select(RUNS.c.run).where(RUNS.c.job == JOBS.c.id, RUNS.c.claim != "{}").exists()
 )
+_NOBODY_WORKS_ON: Final = (JobState.QUEUED, JobState.FAILED, JobState.GIVEN_UP)
 _NOT_CHARGED: Final = sa.and_(JOBS.c.state == JobState.FAILED.value, JOBS.c.token.is_(None))
 
 
@@ -102,22 +104,62 @@ def agree(
 
 
 def adopt(
-    database: JobDatabase, connection: sa.Connection, claims: Iterable[JournaledClaim]
-) -> None:
-    """Add jobs that journals name, and the store does not know.
+    database: JobDatabase, connection: sa.Connection, read: Callable[[str], JournalClaims]
+) -> list[str]:
+    """Record what journals know, and the store does not, of jobs that no worker has taken.
 
-    A job whose token is known continues from it. The others need attention: nobody knows whether
-    they were charged.
+    Return their ids. A job whose token is known continues from it. The others need attention:
+    nobody knows whether they were charged. `read` gets the store's id. It is called here because
+    no claim in the store changes meanwhile.
     """
-    for claim in claims:
-        row: dict[str, Any] = {"id": claim.job, "content": claim.content, "token": claim.token}
-        if claim.token is None:
-            attention = {**claim.as_claim(), "journal_lines": []}
-            row |= {"state": JobState.NEEDS_ATTENTION.value, "run": claim.run}
-            row["facts"] = json.dumps({"error": NOT_IN_STORE, "attention": attention})
+    claims = read(read_store_id(database, connection))
+    rows = defaultdict[str, list[sa.Row[Any] | None]](list)
+    for one in connection.execute(sa.select(JOBS)):
+        rows[case_folded(one.id)].append(one)
+    known = defaultdict[str, set[str]](set)
+    for run in connection.execute(sa.select(RUNS.c.job, RUNS.c.claim)):
+        known[run.job].add(json.loads(run.claim).get("nonce", ""))
+    adopted = list[str]()
+    for name in claims.job_ids():
+        row, *others = rows[name] or [None]
+        if others:  # a store of release 0.1 may have several spellings
+            continue
+        if row is None:
+            claim = claims.unknown(name, 0, ())
+        elif row.token is None and JobState(row.state) in _NOBODY_WORKS_ON:
+            # Release 0.1 wrote no line where a rent was refused, and its run has ended.
+            run = row.run + (row.facts not in {"{}", WITHDRAWN})
+            claim = claims.unknown(name, run, known[row.id])
         else:
-            row |= {"state": JobState.QUEUED.value, "run": claim.run + 1, "facts": "{}"}
-        connection.execute(sa.insert(JOBS).values(**row, changed=database.now))
+            continue  # it is paid, or its worker looks into the journals before it pays
+        if claim is not None:
+            adopted.append(_adopt(database, connection, row, claim))
+    return sorted(adopted)
+
+
+def _adopt(
+    database: JobDatabase,
+    connection: sa.Connection,
+    row: sa.Row[Any] | None,
+    claim: JournaledClaim,
+) -> str:
+    """Record the claim of a journal in the row of its job, if there is one. Return the job's id."""
+    run = claim.run if row is None else max(claim.run, row.run)
+    values: dict[str, Any] = {"token": claim.token, "changed": database.now}
+    values["price"] = claim.price
+    if claim.token is None:
+        attention = {**claim.as_claim(), "journal_lines": [claim.line]}
+        values |= {"state": JobState.NEEDS_ATTENTION.value, "run": run}
+        values["facts"] = json.dumps({"error": NOT_IN_STORE, "attention": attention})
+    else:
+        values |= {"state": JobState.QUEUED.value, "run": run + 1, "facts": "{}"}
+    if row is None:
+        values |= {"id": claim.job, "content": claim.content}
+        connection.execute(sa.insert(JOBS).values(**values))
+        return claim.job
+    keep_run(connection, row)
+    connection.execute(sa.update(JOBS).where(JOBS.c.id == row.id).values(**values))
+    return str(row.id)
 
 
 def move(database: JobDatabase, connection: sa.Connection, contents: Mapping[str, str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 pytest.importorskip("dbos")
 
 from smspartner_async.cli._batch import run as batch_run
+from smspartner_async.durable._database.agreements import agree
 
 
 @pytest.fixture(autouse=True)
@@ -180,3 +184,52 @@ def test_resolve_makes_no_batch(shell: Shell, tmp_path: Path) -> None:
 
 def resolve(shell: Shell, *arguments: str) -> Any:
     return shell.run("batch", "resolve", *arguments, "--out", "out")
+
+
+# --- an older copy of the store beside its journal ------------------------------------------
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_an_older_copy_of_the_store_says_what_its_journal_knows(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, agreed: bool
+) -> None:
+    """Rows that are paid by the journal are not priced, asked for or rented again, and counted.
+
+    The copy is of before, or after, the run agreed to them.
+    """
+    write_jobs(tmp_path, 1, 2)
+    database, copy = tmp_path / "out" / "batch.db", tmp_path / "copy.db"
+    do = batch_run.BatchRun._do
+
+    async def watched(one: Any, store: Any, work: Any, *args: Any) -> None:
+        if agreed:
+            await do(one, store, work, *args)
+        if work is agree:
+            backup(database, copy)
+        if not agreed:
+            await do(one, store, work, *args)
+
+    monkeypatch.setattr(batch_run.BatchRun, "_do", watched)
+    assert run(shell, "--yes").exit_code == 0
+    monkeypatch.setattr(batch_run.BatchRun, "_do", do)
+    requests = shell.sandbox.requests.copy()
+    restore(copy, database)
+    status = shell.json("batch", "status", "--out", "out")
+    assert (Decimal(status["paid"]), len(status["records"])) == (Decimal("3.60"), 2)
+    restore(copy, database)
+    result = run(shell)
+    assert result.exit_code == 0, result.output
+    assert "'job1', 'job2'. None is rented again." in " ".join(result.stderr.split())
+    assert re.search(r"^Jobs +2: 2 done\nPaid +3.60$", result.stdout, re.MULTILINE)
+    assert not {"price", "rent", "download"} & {*(shell.sandbox.requests - requests)}
+
+
+def backup(one: Path, other: Path) -> None:
+    with closing(sqlite3.connect(one)) as source, closing(sqlite3.connect(other)) as target:
+        source.backup(target)
+
+
+def restore(copy: Path, database: Path) -> None:
+    for path in database.parent.glob(f"{database.name}-*"):
+        path.unlink()
+    database.write_bytes(copy.read_bytes())
