@@ -15,6 +15,8 @@ _SHOWN: Final = 200
 """Characters of a foreign text that an error shows."""
 _LOOKED_AT: Final = 10_000
 """Characters of a foreign text that are cleaned: a long one would hold the event loop."""
+_SHORTEST_PART: Final = 4
+"""Characters at the beginning of a secret that are taken for a part of it."""
 _LONGEST_SPELLING: Final = 20
 """Characters that one of a secret's may take, escaped more than once."""
 
@@ -43,8 +45,16 @@ def redacted_line(text: str, secret: str) -> str:
     if len(text) > _LOOKED_AT:
         # A part of the secret or of a number may stand at the cut.
         line = f"{line[: -_LONGEST_SPELLING * len(secret) - _SHOWN]}…"
-    line = without_numbers(redact(secret, line))
+    line = _without_cut(secret, without_numbers(redact(secret, line)))
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+def _without_cut(secret: str, line: str) -> str:
+    """Return a line without the beginning of a secret at its end: a reply may be cut within it."""
+    for length in range(len(secret) - 1, _SHORTEST_PART - 1, -1):
+        if line.lower().endswith(secret[:length].lower()):
+            return f"{line[:-length]}[API key]"
+    return line
 
 
 def excerpt(body: bytes, secret: str) -> str:
@@ -75,8 +85,8 @@ def _any_spelling(secret: str) -> re.Pattern[str]:
         for c in re.sub(r"\\+", r"\\", secret)
     )
     first, *others = (f"(?:{'|'.join(map(re.escape, sorted(forms)))})" for forms in characters)
-    # An escape may be escaped once more, and again. A match begins at the first of many
-    # backslashes, since each of them would look at all behind it.
-    first = first.replace(r"\\", r"(?<!\\)\\+")
-    pattern = first + "".join(others).replace(r"\\", r"\\+")
+    # An escape may be escaped once more, and again. All backslashes in a row are matched at once,
+    # from the first one on: to try each number of them would hold the event loop for minutes.
+    first = first.replace(r"\\", r"(?<!\\)\\++")
+    pattern = first + "".join(others).replace(r"\\", r"(?:\\++|(?<=\\))")
     return re.compile(pattern.replace("%", "%(?:25)*"), re.IGNORECASE)

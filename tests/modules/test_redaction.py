@@ -63,12 +63,22 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("key", [KEY, "0d5dc4fa11b0", "é€😀", "a.b*c?", "sk-$^|()[]{}"])
+@pytest.mark.parametrize(
+    "key", [KEY, "0d5dc4fa11b0", "é€😀", "a.b*c?", "sk-$^|()[]{}", r"a\é\ub\/c"]
+)
 def test_the_key_in_any_spelling(spelling: str, key: str) -> None:
     """A secret: the key is found however URLs, JSON or HTML escape it."""
     echoed = SPELLINGS[spelling](key)
     assert redacted_line(f"Your key <{echoed}> is wrong", key) == "Your key <[API key]> is wrong"
     assert redacted_line(echoed * 3, key) == "[API key]" * 3
+
+
+@pytest.mark.parametrize("length", range(4, len(KEY)))
+def test_a_key_within_which_a_reply_is_cut(length: int) -> None:
+    """A secret: of an echo of the key that ends with the reply, no beginning is shown."""
+    for part in (KEY[:length], KEY[:length].upper()):
+        assert redacted_line(f'{{"apiKey": "{part}', KEY) == '{"apiKey": "[API key]'
+        assert excerpt(f"apiKey={part}".encode(), KEY).startswith("apiKey=[API key]")
 
 
 NUMBERS = (
@@ -186,3 +196,10 @@ def test_a_long_text_is_cut_before_it_is_cleaned(filler: str) -> None:
 
     redacted_line(Counted(filler * 2**20), KEY)
     assert sum(map(len, calls)) <= 10_000
+
+
+def test_a_key_with_backslashes_holds_the_event_loop_no_longer_than_another() -> None:
+    """A text full of backslashes is searched once, and not anew for each number of them."""
+    began = time.process_time()
+    redacted_line((r"\a" + "\\" * 24 + "b" + "\\" * 24) * 8, r"\a\b\c")
+    assert time.process_time() - began < 0.25
