@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import define, frozen
 
 from smspartner_async._files import JsonLines
-from smspartner_async._wire.reply import announced_length, is_chunked
+from smspartner_async._wire.reply import announced_length, encodings_of, is_chunked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,12 +44,11 @@ class ReplyFacts:
         """Read a head. `headers` is looked up without regard to case."""
         length = None if is_chunked(headers) else announced_length(headers)
         framing: Framing = "close" if length is None else "length"
-        encoding = headers.get("Content-Encoding", "").strip().lower()
         return cls(
             status,
             "chunked" if is_chunked(headers) else framing,
             length,
-            "" if encoding == "identity" else encoding,
+            ", ".join(encodings_of(headers)),
         )
 
     def proves(self, size: int) -> bool:

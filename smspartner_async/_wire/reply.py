@@ -33,6 +33,8 @@ ENCODINGS: Final = ("gzip", "x-gzip", "deflate")
 """Values of `Content-Encoding` that can be decompressed."""
 EITHER_HEADER: Final = 32 + zlib.MAX_WBITS
 """Lets zlib find out whether a body is gzip or deflate."""
+_GZIP: Final = b"\x1f\x8b\x08"
+_MOST_CODINGS: Final = 3  # of one body, each around the one before
 _STEP: Final = 4096
 _MOST_MEMBERS: Final = 100  # of a gzip body; a flood of them would block the event loop
 _PADDING: Final = b"\0\r\n"  # behind a compressed body
@@ -60,6 +62,14 @@ def announced_length(headers: Mapping[str, str]) -> int | None:
     return int(length) if fits else None
 
 
+def encodings_of(headers: Mapping[str, str]) -> list[str]:
+    """Return how a body is compressed, in lower case; of several codings, the last one is outer."""
+    listed = ("content-encoding", "transfer-encoding")
+    values = [value for kind in listed for name, value in headers.items() if name.lower() == kind]
+    codings = (coding.strip().lower() for coding in ",".join(values).split(","))
+    return [coding for coding in codings if coding not in {"", "identity", "chunked"}]
+
+
 def plain_body(reply: Reply) -> bytes:
     """Return the body, decompressed where the server compressed it unasked; at most `MAX_BODY`.
 
@@ -79,18 +89,24 @@ def plain_body(reply: Reply) -> bytes:
 def decompressed_beginning(reply: Reply) -> tuple[bytes, bool]:
     """Return the body, decompressed as far as possible, and whether all of it was.
 
-    A `Content-Encoding` that does not match the body is ignored, so that a paid token is not lost:
-    some scripts put a character set there, and some proxies decompress and keep the header.
+    What the headers say and the body belies is ignored, and so is what they leave out, so that a
+    paid token is not lost: some scripts name a character set there, some proxies decompress and
+    keep the header, or compress once more.
     """
-    listed = reply.headers.get("Content-Encoding", "").lower().split(",")
-    encodings = {encoding.strip() for encoding in listed} - {"", "identity"}
-    if not encodings or not encodings.issubset(ENCODINGS):
-        return reply.body, True
-    body, whole = _inflated(reply.body, EITHER_HEADER)
-    if not body and not whole and "deflate" in encodings:
-        body, whole = _inflated(reply.body, -zlib.MAX_WBITS)  # as old servers of Microsoft's send
-        body = body if whole else b""  # nearly any bytes begin a deflate body without a header
-    return (body, whole) if body or whole else (reply.body, True)
+    body, whole = reply.body, True
+    codings = encodings_of(reply.headers)
+    for _ in range(_MOST_CODINGS):
+        coding = codings.pop() if codings else ""
+        if coding not in ENCODINGS and not body.startswith(_GZIP):
+            break
+        plain, ended = _inflated(body, EITHER_HEADER)
+        if not plain and not ended and coding == "deflate":
+            plain, ended = _inflated(body, -zlib.MAX_WBITS)  # as old servers of Microsoft's send
+            plain = plain if ended else b""  # nearly any bytes begin a deflate body without header
+        if not plain and not ended:
+            break
+        body, whole = plain, whole and ended
+    return body, whole
 
 
 def _inflated(data: bytes, wbits: int) -> tuple[bytes, bool]:

@@ -184,6 +184,9 @@ def packed(body: bytes, coding: str) -> Any:
         ("identity, gzip", gzip.compress),
         ("gzip", lambda body: gzip.compress(body[:5]) + gzip.compress(body[5:])),
         ("gzip", lambda body: gzip.compress(body) + bytes(9)),  # padded
+        ("gzip, deflate", lambda body: zlib.compress(gzip.compress(body))),
+        ("gzip", lambda body: gzip.compress(gzip.compress(body))),  # once more by a proxy
+        ("br, x", gzip.compress),
         *((coding, bytes) for coding in ("", "identity", "utf-8", "gzip", "deflate", "br", "?")),
     ],
 )

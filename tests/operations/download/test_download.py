@@ -151,8 +151,9 @@ PACKED = gzip.compress(FILE)
         (FILE, "gzip", FILE, False),
         (b"\x0b\x02\x80", "br", b"\x0b\x02\x80", False),
         (PACKED, "identity", PACKED, True),
+        (gzip.compress(PACKED), "gzip, gzip", gzip.compress(PACKED), False),
     ],
-    ids=["right", "cut", "checksum", "not compressed", "not known", "identity"],
+    ids=["right", "cut", "checksum", "not compressed", "not known", "identity", "twice"],
 )
 async def test_compressed_although_not_asked_for(
     folder: Path, body: bytes, encoding: str, saved: bytes, *, verified: bool

@@ -72,6 +72,15 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
     "gzip of two members": (
         OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(YES[:9]) + gzip.compress(YES[9:]),
     ),
+    "gzip that no header tells": (OK + b"\r\n" + gzip.compress(YES),),
+    "gzip of gzip": (
+        OK + b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\n",
+        gzip.compress(gzip.compress(YES)),
+    ),
+    "gzip in transfer": (
+        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n%x\r\n" % len(gzip.compress(YES)),
+        gzip.compress(YES) + b"\r\n0\r\n\r\n",
+    ),
     "deflate without a header": (
         OK + b"Content-Encoding: deflate\r\n\r\n" + zlib.compress(YES)[2:-4],
     ),

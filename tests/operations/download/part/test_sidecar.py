@@ -18,7 +18,8 @@ from smspartner_async._operations.sidecar import Digest, ReplyFacts, Sidecar
         ({"content-length": "520", "Content-Encoding": " GZIP "}, ("length", 520, "gzip")),
         ({"Content-Encoding": "identity"}, ("close", None, "")),
         ({"Transfer-Encoding": "Chunked"}, ("chunked", None, "")),
-        ({"Transfer-Encoding": "gzip, chunked", "Content-Length": "1"}, ("chunked", None, "")),
+        ({"Transfer-Encoding": "gzip, chunked", "Content-Length": "1"}, ("chunked", None, "gzip")),
+        ({"Content-Encoding": "identity, br ,Gzip"}, ("close", None, "br, gzip")),
         ({}, ("close", None, "")),
         ({"Content-Length": "-1"}, ("close", None, "")),
         ({"Content-Length": "9" * 19}, ("close", None, "")),
@@ -29,6 +30,12 @@ def test_what_a_head_says(headers: dict[str, str], facts: tuple[str, int | None,
     """A file, 2: framing, length and compression of a body, as its head says them."""
     found = ReplyFacts.of(200, CIMultiDict(headers))
     assert (found.framing, found.length, found.encoding) == facts
+
+
+def test_a_coding_on_each_of_two_lines() -> None:
+    """A file, 5: a body that is compressed twice is not taken for one that is compressed once."""
+    lines = (("Content-Encoding", "gzip"), ("content-encoding", "gzip"))
+    assert ReplyFacts.of(200, CIMultiDict(lines)).encoding == "gzip, gzip"
 
 
 def test_what_proves_a_body_whole() -> None:
