@@ -32,11 +32,14 @@ class RawReply:
     Attributes:
         limit: bytes that are kept at most; what comes behind them is dropped.
         refused: whether aiohttp's parser refused it.
+        rest: what came from the refused piece on, if that was in a body read as it came.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.refused = False
+        self.rest = bytearray()
+        self._is_stopped = False
         self._data = bytearray()
         self._body_came = 0
         self._last_piece = b""
@@ -44,7 +47,10 @@ class RawReply:
 
     def feed(self, data: bytes) -> None:
         """Keep the bytes that came next."""
-        self._data += data[: max(0, self.limit - len(self._data))]
+        kept = self._data
+        if self._is_stopped:
+            kept = self.rest if self.refused else bytearray()
+        kept += data[: max(0, self.limit - len(kept))]
         self._body_came += len(data)
         self._last_piece = data or self._last_piece  # aiohttp's parser is fed b"" at times
 
@@ -62,11 +68,20 @@ class RawReply:
         return self._last_piece[-more:] if more > 0 and self._last_piece[-more:].strip() else b""
 
     def stop(self) -> None:
-        """Drop what came, and keep nothing more: the body is read as it comes."""
+        """Drop what came, and keep no more unless it is refused: the body is read as it comes."""
         body = bytes(self._data[read_broken_head(self._data).end :])
-        self.limit = 0
+        self._is_stopped = True
         self.clear()
         self._body_came, self._last_piece = len(body), body
+
+    def refuse(self) -> None:
+        """Note that aiohttp's parser refused the piece that came last.
+
+        It may have handed out a part of that: rather twice in the file than not at all.
+        """
+        self.refused = True
+        if self._is_stopped:
+            self.rest += self._last_piece
 
     def read(self) -> Reply:
         """Return what came as status, headers and body, as far as it can be read."""
@@ -78,7 +93,7 @@ class RawReply:
 
     def has_ended(self) -> bool:
         """Return whether the whole reply has come, by its framing."""
-        if len(self._data) >= self.limit:
+        if max(len(self._data), len(self.rest)) >= self.limit:
             return True
         # Once, or while it may still end: a long body comes in many pieces.
         if self._head is None or not (self._head.is_whole or len(self._data) > LONGEST_HEAD):
@@ -138,7 +153,7 @@ class _DeferringParser:
                 return self._parser.feed_data(data)
             except Exception as error:  # noqa: BLE001 - aiohttp's parser raises several kinds
                 self._refusal = error
-                self._raw.refused = True
+                self._raw.refuse()
         if self._raw.has_ended():
             raise self._refusal
         return (), False, b""

@@ -197,11 +197,10 @@ class Download:
             pass  # in `part.failure`
         except TRANSPORT_ERRORS as error:
             failure = self.transport.explain(error, sending)
-            if facts is None:
-                facts, reply = await _keep_refused(part, disk, sending)
+            if reply is None:
+                facts, reply = await self._keep_refused(part, disk, sending, facts)
         except asyncio.CancelledError:
-            if facts is None:
-                await _keep_refused(part, disk, sending)
+            await self._keep_refused(part, disk, sending, facts)
             raise
         # Outside the handlers: aiohttp's error would be the context of what is raised.
         if part.failure is None and reply is not None and facts is not None:
@@ -238,6 +237,31 @@ class Download:
                 with suppress(DiskError):  # the cancellation is raised instead
                     await run_to_completion(disk(part.write, rest))
             raise
+
+    async def _keep_refused(
+        self, part: PartFile, disk: _Worker, sending: SendState, facts: ReplyFacts | None
+    ) -> tuple[ReplyFacts | None, Reply | None]:
+        """Write what aiohttp refuses of a reply to the part: the rest of a body, or all of it.
+
+        All of it only if it may be the file. Return what its head says, and the reply itself if its
+        length proves it whole.
+        """
+        if sending.raw is None:
+            return facts, None
+        if facts is not None:
+            with suppress(DiskError):  # in `part.failure`
+                await run_to_completion(disk(part.write, bytes(sending.raw.rest)))
+            return facts, None
+        came = sending.raw.read()
+        is_file = came.status == NO_STATUS or is_success(came)
+        if not (came.body and (is_file or self.codec.judge_file(self.token, came).is_kept)):
+            return None, None
+        facts = ReplyFacts.of(came.status, came.headers)
+        with suppress(DiskError):  # in `part.failure`
+            await run_to_completion(disk(part.note_reply, facts))
+            await run_to_completion(disk(part.write, came.body))
+        is_whole = facts.framing == "length" and facts.proves(part.size)
+        return facts, came._replace(body=b"") if is_whole else None
 
     async def _settle(
         self, part: PartFile, disk: _Worker, facts: ReplyFacts, reply: Reply
@@ -301,24 +325,6 @@ class _Worker(ThreadPoolExecutor):
 
     def __exit__(self, *_: object) -> None:
         self.shutdown(wait=False)
-
-
-async def _keep_refused(
-    part: PartFile, disk: _Worker, sending: SendState
-) -> tuple[ReplyFacts | None, Reply | None]:
-    """Write the bytes of a reply whose head aiohttp refuses to the part, if it may be the file.
-
-    Return what its head says, and the reply itself if its length proves it whole.
-    """
-    came = None if sending.raw is None else sending.raw.read()
-    if came is None or not came.body or not (came.status == NO_STATUS or is_success(came)):
-        return None, None
-    facts = ReplyFacts.of(came.status, came.headers)
-    with suppress(DiskError):  # in `part.failure`
-        await run_to_completion(disk(part.note_reply, facts))
-        await run_to_completion(disk(part.write, came.body))
-    is_whole = facts.framing == "length" and facts.proves(part.size)
-    return facts, came._replace(body=b"") if is_whole else None
 
 
 def _excess(sending: SendState, facts: ReplyFacts) -> bytes:

@@ -107,6 +107,20 @@ def test_what_came_behind_a_body_is_known(
     assert raw.excess(length) == more
 
 
+def test_a_body_that_is_refused_is_kept_again_from_the_refused_piece_on() -> None:
+    """A file, 5: what comes behind a broken framing is there as it came, up to the limit."""
+    raw = fed(HEAD + b"to", limit=10)
+    raw.stop()
+    raw.feed(b"ken, ")
+    assert raw.rest == b""
+    raw.feed(b"zz")
+    raw.refuse()
+    assert not raw.has_ended()
+    raw.feed(b"more" * 10)
+    assert raw.rest == b"zzmoremore"
+    assert raw.has_ended()
+
+
 async def reply_over_a_socket(*pieces: bytes) -> tuple[RawReply, Exception | bytes]:
     """Let aiohttp ask a server that sends these pieces; return what was kept, and what it read."""
 

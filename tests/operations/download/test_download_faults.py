@@ -78,7 +78,7 @@ TRUTH: dict[str, tuple[int, type | bool, bytes]] = {
     "until close, cut": (1, False, SHORT_HALF),
     "until close, reset": (1, False, SHORT_HALF),
     "broken chunks": (1, BROKEN, SHORT_HALF + b"zz\r\n" + SHORT),
-    "broken chunks, apart": (1, BROKEN, SHORT_HALF),
+    "broken chunks, apart": (1, BROKEN, SHORT_HALF + b"zz\r\n" + SHORT),
     "chunks without end": (1, BROKEN, SHORT),
     "100, then reply": (1, True, SHORT),
     "100, then close": (AGAIN, *LOST),  # an interim reply is no part of the reply
@@ -174,7 +174,7 @@ async def test_an_odd_head_costs_no_file(path: Path, lines: list[str], framing: 
 
 async def test_an_odd_head_of_an_error(path: Path) -> None:
     """A file, 3: what aiohttp refuses for its head, and is an error's, leaves no litter."""
-    script = Reply((Send(faults.head(500, *ODD_HEADS["a long header"]) + b"Oops"), Close()))
+    script = Reply((Send(faults.head(500, *ODD_HEADS["a long header"]) + b"<p>Oops"), Close()))
     async with FaultServer(script) as server, client_of(server) as client:
         assert isinstance(await outcome_of(client.download("tok", path)), TransportError)
     assert contents(path.parent) == {}

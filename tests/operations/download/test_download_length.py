@@ -8,7 +8,7 @@ import pytest
 from downloads import FILE, client_of, contents
 from fault_server import Close, Drip, FaultServer, Reply
 
-from smspartner_async import DownloadInterruptedError
+from smspartner_async import DownloadInterruptedError, SMSPartnerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +61,45 @@ async def test_a_file_behind_a_head_without_an_end_is_kept(tmp_path: Path) -> No
         with pytest.raises(DownloadInterruptedError):
             await client.download("tok", tmp_path / "file")
     assert contents(tmp_path) == {"file.part": FILE}
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept"),
+    [
+        ((CHUNKED, b"nom\n" + FILE[:100], FILE[100:]), b"nom\n" + FILE),
+        (
+            (CHUNKED + b"64\r\n" + FILE[:100] + b"\r\n", b"nom\n", FILE),
+            FILE[:100] + b"nom\n" + FILE,
+        ),
+    ],
+    ids=["from the first on", "from the second on"],
+)
+async def test_a_file_without_the_chunks_that_its_head_tells_of_is_kept(
+    pieces: tuple[bytes, ...], kept: bytes, tmp_path: Path
+) -> None:
+    """A file, 2 and 5: some proxies undo the chunks, and leave the header: nothing is lost."""
+    async with FaultServer(in_pieces(*pieces)) as server, client_of(server) as client:
+        with pytest.raises(DownloadInterruptedError) as caught:
+            await client.download("tok", tmp_path / "file")
+        assert server.count("download") == 1
+    assert caught.value.received == len(kept)
+    assert contents(tmp_path) == {"file.part": kept}
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"), [(FILE, {"file.part": FILE}), (b"<html>Bad gateway</html>", {})]
+)
+@pytest.mark.parametrize("status", [b"304", b"502", b"999"])
+async def test_numbers_under_an_odd_head_and_status_are_kept(
+    status: bytes, body: bytes, kept: dict[str, bytes], tmp_path: Path
+) -> None:
+    """A file, 4: no status makes numbers go away, and a page is not kept."""
+    reply = in_pieces(b"HTTP/1.1 " + status + b" X\r\nno colon\r\n\r\n", body)
+    async with FaultServer(reply) as server, client_of(server) as client:
+        with pytest.raises(SMSPartnerError):
+            await client.download("tok", tmp_path / "file")
+        assert server.count("download") == 1
+    assert contents(tmp_path) == kept
