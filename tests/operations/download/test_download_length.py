@@ -77,7 +77,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["from the first on", "from the second on"],
 )
-async def test_a_file_without_the_chunks_that_its_head_tells_of_is_kept(
+async def test_a_file_without_the_chunks_that_its_head_announces_is_kept(
     pieces: tuple[bytes, ...], kept: bytes, tmp_path: Path
 ) -> None:
     """A file, 2 and 5: some proxies undo the chunks, and leave the header: nothing is lost."""

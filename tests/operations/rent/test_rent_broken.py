@@ -72,7 +72,7 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
     "gzip of two members": (
         OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(YES[:9]) + gzip.compress(YES[9:]),
     ),
-    "gzip that no header tells": (OK + b"\r\n" + gzip.compress(YES),),
+    "gzip without a header": (OK + b"\r\n" + gzip.compress(YES),),
     "gzip of gzip": (
         OK + b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\n",
         gzip.compress(gzip.compress(YES)),
