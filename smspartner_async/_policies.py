@@ -261,7 +261,7 @@ class PollingPolicy:
 
     first_interval: float = field(default=2.0, validator=at_least(_SHORTEST_INTERVAL))
     max_interval: float = field(default=30.0, validator=at_least(_SHORTEST_INTERVAL))
-    multiplier: float = field(default=1.5, validator=at_least(1))
+    multiplier: float = field(default=1.4, validator=at_least(1))
     jitter: float = field(default=0.2, validator=at_least(0))
     timeout: float | None = field(default=900.0)
     max_consecutive_errors: int = field(default=10, validator=at_least(1, whole=True))

@@ -58,7 +58,7 @@ async def test_backs_off_exponentially_up_to_the_cap() -> None:
     """A poll, 1: each interval is `multiplier` times the one before, and never above the cap."""
     script = Script.of(*[GENERATING] * 10, READY)
     await end_of_wait(script, policy=STEADY)
-    grown = [2 * 1.5**n for n in range(10)]
+    grown = [2 * 1.4**n for n in range(10)]
     assert script.gaps == pytest.approx([min(30, gap) for gap in grown], abs=1e-5)
 
 
