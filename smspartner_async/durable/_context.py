@@ -110,6 +110,9 @@ class WorkerContext:
         return await asyncio.to_thread(self.journal.token, claim_id)
 
 
+unfinished: Final[set[str]] = set()
+"""The workflows whose execution in this process was cancelled: DBOS counts them as running here."""
+
 _context: WorkerContext | None = None
 
 

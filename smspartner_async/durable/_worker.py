@@ -24,7 +24,7 @@ from smspartner_async._errors import (
 from smspartner_async._log import log
 from smspartner_async.batch._job import preview
 
-from ._context import WorkerContext, registered
+from ._context import WorkerContext, registered, unfinished
 from ._database import agreements
 from ._database.jobs import claim_job, requeue, take_jobs
 from ._database.permits import reserve_permits
@@ -116,6 +116,8 @@ class WorkerRuntime:
             stack.enter_context(registered(self._context))
             if self.dbos is None:
                 self._launch_dbos(stack)
+            else:  # which has been launched, and recovers nothing that an earlier worker has left
+                await _resume(unfinished & (await _pending(self.id)).keys())
             stack.push_async_callback(_cancel, asyncio.create_task(self._send_heartbeats()))
             stack.push_async_callback(self._context.account.close)
             stack.push_async_callback(self._context.executions.drain)

@@ -32,7 +32,7 @@ from smspartner_async._operations.disk_errors import NameTakenError
 from smspartner_async._rental import StepFailedError
 
 from ._account import RETRY_WAIT, is_temporary, refuses_account, retry_delays
-from ._context import WorkerContext, current_worker, wait_for_worker
+from ._context import WorkerContext, current_worker, unfinished, wait_for_worker
 from ._database.jobs import start_over
 from ._database.tables import JOBS
 from ._journal import utc_timestamp
@@ -64,6 +64,14 @@ def record_outcome(
 
     @wraps(business)
     async def run(job: Job) -> None:
+        unfinished.discard(workflow_id(job))
+        try:
+            await execute(job)
+        except asyncio.CancelledError:
+            unfinished.add(workflow_id(job))
+            raise
+
+    async def execute(job: Job) -> None:
         context = await wait_for_worker()
         with context.executions.execution_of(workflow_id(job)):
             try:
