@@ -19,7 +19,7 @@ from smspartner_async.cli._exit_codes import ExitCode, exit_code_of, gravest
 from smspartner_async.cli._formats import money
 from smspartner_async.cli._options import PAYING, AsJson, amount, typed_line
 
-from .folder import STORE, check_contents, locked, sqlite_url
+from .folder import STORE, BatchFolderError, check_contents, locked, sqlite_url
 
 if TYPE_CHECKING:
     from smspartner_async.durable import JobRecord, Store
@@ -109,20 +109,24 @@ def run(
         moved=moved,
     )
     ended, failed = ExitCode.SUCCESS, False
-    with locked(out):
-        one = BatchRun(out, todo, options, display)
-        try:
+    one = BatchRun(out, todo, options, display)
+    try:
+        with locked(out):
             asyncio.run(one.work())
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            ended = ExitCode.INTERRUPTED
-            show_interrupted(display, one.records, typed_line(ctx))
-        except typer.Exit:  # the answer was no
-            ended = ExitCode.FAILED
-        except (SMSPartnerError, OSError, ValueError) as error:
-            ended, failed = exit_code_of(error), True
-            display.error(error, gravest(ended, one.exit_code()))
-        finally:
-            ctx.meta[PAYING] = bool(one.priced.jobs)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        ended = ExitCode.INTERRUPTED
+        show_interrupted(display, one.records, typed_line(ctx))
+    except typer.Exit:  # the answer was no
+        ended = ExitCode.FAILED
+    except BatchFolderError:
+        raise
+    except (SMSPartnerError, OSError, ValueError) as error:
+        ended, failed = exit_code_of(error), True
+        if not one.records:
+            asyncio.run(one.read_copy())
+        display.error(error, gravest(ended, one.exit_code()))
+    finally:
+        ctx.meta[PAYING] = bool(one.priced.jobs)
     one.show_new_doubts()
     show_late_tokens(display, one.records.values(), ("--out", str(out)))
     if failed and (as_json or not one.records):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,6 +86,14 @@ def check_contents(folder: Path) -> None:
             "Finish it with that release (pip install 'smspartner_async<0.2', then the same "
             "command); for another batch, use another folder."
         )
+
+
+def copy_store(folder: Path, into: Path) -> bool:
+    """Copy the store of a batch, with what is not yet in its file. Return whether there is one."""
+    for path in folder.glob(f"{STORE}*"):
+        if path.is_file():
+            shutil.copy(path, into)
+    return (into / STORE).exists()
 
 
 def is_moved(folder: Path, files: Iterable[Path]) -> bool:

@@ -10,9 +10,10 @@ import asyncio
 import errno
 import logging
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field
@@ -29,7 +30,7 @@ from smspartner_async.durable._claims import claims_in
 from smspartner_async.durable._database.agreements import adopt, agree, move, withdraw_all
 from smspartner_async.durable._records import dump_job
 
-from .folder import STORE, is_moved, settle_in, sqlite_url
+from .folder import STORE, copy_store, is_moved, settle_in, sqlite_url
 from .plan import Plan, PricedBatch, make_plan, with_known_ids
 from .progress import Progress
 from .prompts import price_and_ask, show_doubts
@@ -224,6 +225,13 @@ class BatchRun:
     async def _do(self, store: Store, work: Callable[..., Any], *args: Any) -> None:
         """Do one piece of work of the store in one transaction."""
         await store._database.run(work, *args)  # noqa: SLF001 - its workers' transactions
+
+    async def read_copy(self) -> None:
+        """Read the records from a copy of the store, where its own disk is full or read-only."""
+        with suppress(SMSPartnerError, OSError), TemporaryDirectory() as temporary:
+            if copy_store(self.folder, Path(temporary)):
+                async with Store(sqlite_url(Path(temporary))) as store:
+                    await self._read(store)
 
     async def _read(self, store: Store) -> None:
         self.records = {record.id: record for record in await store.records()}

@@ -147,4 +147,4 @@ def prepare_file(url: sa.URL) -> None:
     except OSError as error:
         raise StoreError(f"{path} cannot be used: {error.strerror}.") from error
     except DBAPIError as error:
-        raise StoreError(f"{path} cannot be used: {error.orig}.") from error
+        raise StoreError(describe_failure(url, error)) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,11 +19,12 @@ from .test_run import run, stand_of, write_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytest.importorskip("dbos")
 
+from smspartner_async.cli._batch import folder
 from smspartner_async.cli._batch import run as batch_run
+from smspartner_async.durable import _store
 from smspartner_async.durable._database.agreements import agree
 
 
@@ -184,6 +187,34 @@ def test_resolve_makes_no_batch(shell: Shell, tmp_path: Path) -> None:
 
 def resolve(shell: Shell, *arguments: str) -> Any:
     return shell.run("batch", "resolve", *arguments, "--out", "out")
+
+
+@pytest.mark.parametrize("what", ["the store", "the lock"])
+def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
+    make_shell: Callable[..., Shell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It is full or read-only: what is paid without a file is read from a copy, and counted."""
+    shell = make_shell(speed=1e6, fail_every=1)
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 3
+    owner, name = {
+        "the store": (_store, "prepare_file"),
+        "the lock": (folder, "open_file"),
+    }[what]
+    real: Any = getattr(owner, name)
+
+    def refused(given: Any, *more: Any) -> Any:
+        if Path("out").resolve() in Path(getattr(given, "database", given)).resolve().parents:
+            raise OSError(errno.EROFS, "Read-only file system", str(given))
+        return real(given, *more)
+
+    monkeypatch.setattr(owner, name, refused)
+    before = shell.sandbox.requests.total()
+    result = run(shell, "--yes")
+    assert result.exit_code == 3, result.output
+    assert "Read-only file system" in result.stderr
+    assert re.search(r"^Jobs +1: 1 paid for without a file$", result.stdout, re.MULTILINE)
+    assert shell.sandbox.requests.total() == before
 
 
 # --- an older copy of the store beside its journal ------------------------------------------
