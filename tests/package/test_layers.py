@@ -135,8 +135,8 @@ def test_durable_rentals_stay_small() -> None:
     The bound is there to be noticed: 1,150 lines held what a store does, and another 750 hold what
     keeps money safe when stores, workers, journals and clocks disagree, or disks take no more.
     Another 160 remove what is personal of jobs that have ended, and leave jobs without a limit; 15
-    continue a job in a new run where DBOS's database has spoilt its workflow, and 35 record in an
-    older copy of a store what its journals know.
+    continue a job in a new run where DBOS's database has spoilt its workflow, 35 record in an older
+    copy of a store what its journals know, and 10 hand jobs over within an application's process.
     """
     files = (PACKAGE / "durable").rglob("*.py")
-    assert sum(house.lines_of_code(file.read_text("utf-8")) for file in files) < 2110
+    assert sum(house.lines_of_code(file.read_text("utf-8")) for file in files) < 2120
