@@ -213,7 +213,9 @@ class _Reading:
                 )
             except json.JSONDecodeError as error:
                 self._name(line, "", f"is not JSON at column {error.colno}: {error.msg}")
-            except (ValueError, RecursionError) as error:
+            except RecursionError:
+                self._name(line, "", "is JSON that is nested too deep")
+            except ValueError as error:
                 self._name(line, "", str(error))
             else:
                 if isinstance(values, dict):

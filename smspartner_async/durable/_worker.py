@@ -29,7 +29,12 @@ from ._database import agreements
 from ._database.jobs import claim_job, requeue, take_jobs
 from ._database.permits import reserve_permits
 from ._database.tables import JOBS, SECOND, UNLIMITED
-from ._database.urls import connect_args, create_dbos_engine, describe_failure
+from ._database.urls import (
+    connect_args,
+    create_dbos_engine,
+    describe_failure,
+    dispose_dbos_engine,
+)
 from ._database.workers import remove_dead_worker, send_heartbeat, sign_off, take_over
 from ._journal import Journal
 from ._records import Job, JobState, StoreError, Worker, workflow_id
@@ -170,7 +175,7 @@ class WorkerRuntime:
         }
         if (engine := create_dbos_engine(self.database.url)) is not None:
             config["system_database_engine"] = engine
-            stack.callback(engine.dispose)
+            stack.callback(dispose_dbos_engine, engine)
         else:
             url = self.database.url
             config["system_database_url"] = url.render_as_string(hide_password=False)

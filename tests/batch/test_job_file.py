@@ -264,6 +264,7 @@ def test_another_encoding_is_named_with_the_line_that_shows_it() -> None:
     data = f"{HEADER}\n{GOOD}\n{GOOD.replace('nice', 'méru')}\n".encode("cp1252")
     assert places(data) == [(3, "")]
     assert places(f"{HEADER}\n{GOOD}".encode("utf-16")) == [(1, "")]
+    assert places(b"\n\xff") == [(2, "")]
 
 
 def test_a_file_of_contacts_shows_no_number() -> None:

@@ -85,7 +85,7 @@ def test_a_json_value_of_a_wrong_kind_is_named(change: dict[str, Any], name: str
         ("[1]", "not a JSON object"),
         ('{"id": "a", "id": "b"}', "'id' is given twice"),
         ('{"volumes": {"06200": 1, "06200": 2}}', "'06200' is given twice"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "is JSON that is nested too deep"),
     ],
 )
 def test_a_line_that_is_no_object_is_named(line: str, what: str) -> None:

@@ -22,7 +22,11 @@ from store_work import at_work, end_of
 from smspartner_async import ConfigurationError
 from smspartner_async.durable import JobState, Store, StoreError
 from smspartner_async.durable._database import urls
-from smspartner_async.durable._database.urls import connect_args, parse_store_url
+from smspartner_async.durable._database.urls import (
+    connect_args,
+    describe_failure,
+    parse_store_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +86,25 @@ async def test_sqlite_older_than_the_python_expects_works(
     engine.dispose()
     assert abs(now - time.time()) < 5
     assert now % 1
+
+
+def test_a_connection_that_is_in_use_at_the_end_is_closed_when_it_is_given_back(
+    tmp_path: Path,
+) -> None:
+    """Threads of DBOS outlive it: what they hold then is not left to the garbage collector."""
+    engine = urls.create_dbos_engine(parse_store_url(f"sqlite:///{tmp_path}/rentals.db"))
+    assert engine is not None
+    in_use = engine.connect()
+    raw: Any = in_use.connection.dbapi_connection
+    urls.dispose_dbos_engine(engine)
+    raw.execute("SELECT 1")
+    in_use.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        raw.execute("SELECT 1")
+    with engine.connect() as later:  # such a thread takes another one
+        raw = later.connection.dbapi_connection
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        raw.execute("SELECT 1")
 
 
 @pytest.mark.parametrize("what", ["__init__", "launch"])
@@ -180,6 +203,28 @@ async def test_a_path_that_cannot_be_a_store_is_one_sentence(
     with pytest.raises(StoreError, match=rf"{path} cannot be used: (This is a folder|Permission)"):
         async with Store(f"sqlite:///{path}"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("database or disk is full", " What was paid stays known. Make room on its disk, and"),
+        ("disk I/O error", " What was paid stays known. Make room on its disk, and"),
+        ("attempt to write a readonly database", " What was paid stays known. Make its file and"),
+        ('prepared statement "_pg3_0" already exists', " A pgbouncer in front of it has to be in"),
+        ("unable to open database file", ""),
+        ("unable to open database file\nSELECT a long statement", ""),
+    ],
+)
+def test_why_a_store_cannot_be_used_is_one_sentence_with_its_own_advice(
+    reason: str, advice: str
+) -> None:
+    """A batch, 10: one clear error; what is to be done stands only where it helps."""
+    text = describe_failure(parse_store_url("sqlite:////srv/rentals.db"), OSError(reason))
+    before, _, after = text.partition(f" cannot be used: {reason.splitlines()[0]}.")
+    assert before == "sqlite:////srv/rentals.db"
+    assert after.startswith(advice)
+    assert bool(after) is bool(advice)
 
 
 # --- pgbouncer ------------------------------------------------------------------------------

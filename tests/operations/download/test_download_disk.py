@@ -1,16 +1,19 @@
 """`download` when the disk fails or is slow: what came is kept, and the server is not to blame."""
 
+import asyncio
 import errno
+import itertools
 import os
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import faults
 import pytest
 from downloads import FILE, client_of, contents, mode, outcome_of
-from fault_server import FaultServer, Reply, Send, Stall
+from fault_server import Await, FaultServer, Reply, Send
 
 from smspartner_async import (
     DownloadInterruptedError,
@@ -23,6 +26,23 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="need
 
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
+def one_by_one(*pieces: bytes) -> tuple[list[Any], Callable[[int, int | None], None]]:
+    """Steps that send each piece once the one before has come, and the callback that says so."""
+    come = [asyncio.Event() for _ in pieces]
+    steps = [
+        step
+        for piece, event in zip(pieces, come, strict=True)
+        for step in (Send(piece), Await(event))
+    ]
+
+    def on_progress(received: int, _: int | None) -> None:
+        for end, event in zip(itertools.accumulate(map(len, pieces)), come, strict=True):
+            if received >= end:
+                event.set()
+
+    return steps[:-1], on_progress
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, call: str, number: int, at: int = 1) -> None:
@@ -67,10 +87,10 @@ async def test_a_disk_that_fails_midway(
     """A file, 1: what the disk takes no more is kept in the temporary folder, and named."""
     fail(monkeypatch, "write", number, at)
     pieces = [FILE[start : start + 600] for start in range(0, len(FILE), 600)]
-    steps = [step for piece in pieces for step in (Send(piece), Stall(0.03))]
+    steps, on_progress = one_by_one(*pieces)
     script = Reply((Send(faults.good_head(FILE)), *steps))
     async with FaultServer(script) as server, client_of(server) as client:
-        error = await outcome_of(client.download("tok", path))
+        error = await outcome_of(client.download("tok", path, on_progress=on_progress))
         assert server.count("download") == 1
     assert isinstance(error, DownloadInterruptedError)
     assert os.strerror(number) in str(error)
@@ -92,9 +112,10 @@ async def test_no_disk_takes_anything(
     """A file, 1: where the temporary folder takes nothing either, the error says what is lost."""
     fail(monkeypatch, "write", errno.ENOSPC, 2)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    script = Reply((Send(faults.good_head(FILE) + HALF), Stall(0.02), Send(FILE[len(HALF) :])))
+    steps, on_progress = one_by_one(HALF, FILE[len(HALF) :])
+    script = Reply((Send(faults.good_head(FILE)), *steps))
     async with FaultServer(script) as server, client_of(server) as client:
-        error = await outcome_of(client.download("tok", path))
+        error = await outcome_of(client.download("tok", path, on_progress=on_progress))
     assert isinstance(error, DownloadInterruptedError)
     assert "could not be kept anywhere (No such file or directory" in str(error)
     assert error.received == len(HALF)
