@@ -16,6 +16,7 @@ from store_jobs import jobs_of
 from store_work import end_of
 from tenacity import wait_exponential
 
+from smspartner_async import ConfigurationError
 from smspartner_async.durable import JobState, Store, _account
 
 if TYPE_CHECKING:
@@ -138,6 +139,32 @@ async def test_a_worker_ends_while_renting_pauses(store: Store, tmp_path: Path) 
             for number in (1, 2, 3):
                 assert (await end_of(store, f"job-{number}")).state is JobState.DONE
     assert vendor.wire == {1: 1, 2: 1, 3: 1}
+
+
+async def test_a_balance_is_asked_for_once_a_minute(store: Store) -> None:
+    """Jobs that are paid one after another share it; whoever wants one of now asks anew."""
+    del store
+    async with FaultServer(default=Vendor()) as server, client_of(server) as client:
+        account = _account.Account(client)
+        first = await account.balance()
+        assert [await account.balance() for _ in range(3)] == [first] * 3
+        assert (first[0], server.count("credits")) == ("10", 1)
+        await account.balance(at_most=0)
+        assert server.count("credits") == 2
+        await account.close()
+
+
+async def test_nothing_runs_after_the_end_of_an_account(store: Store) -> None:
+    """Whoever closes it waits for its check, which is cancelled."""
+    del store
+    vendor = Refusing(code=1)
+    async with FaultServer(default=vendor) as server, client_of(server) as client:
+        account = _account.Account(client)
+        account.pause(ConfigurationError("The key is revoked."))
+        await until(lambda: "credits" in vendor.asked)
+        await account.close()
+        assert account._check_task is not None
+        assert account._check_task.cancelled()
 
 
 def test_pauses_double_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from smspartner_async.durable._context import WorkerContext, registered, wait_fo
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from smspartner_async.durable import Store
     from smspartner_async.durable._records import Claim
 
 CLAIM: Claim = {
@@ -38,6 +39,18 @@ async def test_a_token_of_another_run_is_logged_as_an_error(
     (entry,) = [entry for entry in caplog.records if "settled otherwise" in entry.message]
     assert entry.levelno == logging.ERROR
     assert "tok-late" in entry.message
+
+
+async def test_what_is_known_of_a_job_is_replaced_by_facts_alone(
+    context: WorkerContext, store: Store, tmp_path: Path
+) -> None:
+    """An update without facts keeps the claim in the row; one with facts is how the job ended."""
+    job = job_of(tmp_path)
+    await context.swap_claim(job, None, CLAIM)
+    await context.update_job(job, state=JobState.WAITING, token="tok-1")
+    assert await context.swap_claim(job, None, None) == CLAIM
+    await context.update_job(job, state=JobState.FAILED, facts={"error": "expired"})
+    assert (await store.record("job-1")).error == "expired"
 
 
 # --- claims ---------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import stat
 import subprocess
 import sys
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -166,3 +167,23 @@ async def test_a_watch_sees_what_was_written_late(
                 tasks.create_task(end_later())
             seen.append(record.state)
     assert seen == [JobState.QUEUED, JobState.GIVEN_UP]
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("client must be", {"client": "key"}),
+        ("concurrency must be", {"concurrency": 0}),
+        ("take_over_after must be", {"take_over_after": 0}),
+        ("max_requests_per_minute must be", {"max_requests_per_minute": -1}),
+        ("worker_id must be", {"worker_id": 5}),
+    ],
+)
+async def test_a_worker_does_not_begin_with_what_would_fail_later(
+    store: Store, client: SMSPartnerClient, tmp_path: Path, words: str, options: dict[str, Any]
+) -> None:
+    """Before money, 8: wrong arguments are refused before there is a journal or a worker."""
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        async with store.worker(**{"client": client, **options}):
+            pass
+    assert not any("journal" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - short

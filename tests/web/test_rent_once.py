@@ -268,6 +268,9 @@ async def test_it_is_not_made_of_what_would_fail_later(words: str, options: dict
     client = SMSPartnerClient("key", base_url="http://127.0.0.1:1")
     with pytest.raises((TypeError, ValueError), match=f"^{words}"):
         RentOnce(**{"client": client, **options})
+    arguments: list[Any] = [client, 5]  # which of its limits is that?
+    with pytest.raises(TypeError, match="positional"):
+        RentOnce(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smspartner_async._wire.broken_reply import read_broken_reply
+from smspartner_async._wire.broken_reply import read_broken_head, read_broken_reply
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -42,6 +42,24 @@ def test_status_and_body_are_separated(raw: bytes, status: int, body: bytes) -> 
     """As far as they can be; the rest is left in the body."""
     found = read_broken_reply(raw)
     assert (found.status, found.body) == (status, body)
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_whole"),
+    [
+        (b"", False),
+        (b"HTT", False),
+        (b"HTTP/1.1 20", False),
+        (b"{}", False),
+        (HEAD, False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", False),
+        (HEAD + b"\r\n", True),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"\r\n{}", True),
+    ],
+)
+def test_a_head_is_whole_when_its_end_has_come(raw: bytes, *, is_whole: bool) -> None:
+    """Before that more of it may come, and it is read again."""
+    assert read_broken_head(raw).is_whole is is_whole
 
 
 def test_headers_are_looked_up_without_regard_to_case() -> None:

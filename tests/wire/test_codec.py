@@ -73,6 +73,15 @@ def quote_of(body: object) -> Quote:
     return WIRE.quote("price", reply(body))
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, *({"status": said} for said in (None, True, [3], {"a": 1}))]
+)
+def test_a_reply_without_a_status_is_none(fields: dict[str, Any]) -> None:
+    """Bad input: it is an error, and not a status that nobody lists."""
+    with pytest.raises(ResponseError, match="it holds no status"):
+        WIRE.status(TOKEN, reply({"success": True, **fields}))
+
+
 # --- the manual's samples ---------------------------------------------------------------------
 
 

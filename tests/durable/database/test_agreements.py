@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from attrs import evolve
 from batches import after
 from faults import close_before_head, vendor_error
@@ -17,10 +18,13 @@ from store_work import at_work, end_of, unknown, until_rent
 from smspartner_async.durable import JobState, Store, _workflow
 from smspartner_async.durable._database import agreements
 from smspartner_async.durable._database.jobs import claim_job
+from smspartner_async.durable._database.tables import RUNS
 from smspartner_async.durable._records import dump_job
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from smspartner_async.durable._database.database import JobDatabase
 
 
 async def test_a_queued_job_is_withdrawn_and_nothing_is_sent_for_it(
@@ -147,3 +151,19 @@ async def test_a_new_agreement_is_a_new_run_of_what_nobody_has_claimed(
     again = await store._database.run(agreements.agree, {job.id: dump_job(job) for job in listed})
     assert sorted(again) == sorted(agreed)
     assert (await store.record("job-1")).run == 2, "the same agreement is no new one"
+
+
+async def test_runs_whose_outcome_is_open_are_those_with_a_claim_and_no_token(store: Store) -> None:
+    """A batch, 7: a worker looks for their tokens, which may have come after a person settled."""
+    rows = [
+        {"job": "job-1", "run": 1, "claim": "{}", "token": None},
+        {"job": "job-1", "run": 2, "claim": '{"nonce": "n"}', "token": None},
+        {"job": "job-2", "run": 1, "claim": '{"nonce": "m"}', "token": "tok-2"},
+    ]
+
+    def write(_: JobDatabase, connection: sa.Connection) -> None:
+        connection.execute(sa.insert(RUNS), rows)
+
+    await store._database.run(write)
+    found = await store._database.run(agreements.open_runs)
+    assert found == [("job-1", 2, '{"nonce": "n"}')]

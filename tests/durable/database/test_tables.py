@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
+from store_jobs import jobs_of
 
-from smspartner_async.durable._database.tables import TABLES
+from smspartner_async.durable._database.tables import JOBS, RUNS, TABLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.durable_runs import Postgres
     from smspartner_async.durable._database.database import JobDatabase
 
@@ -53,3 +56,22 @@ async def test_the_clock_of_postgres_counts_microseconds(postgres: Postgres) -> 
     """They are those of Unix time, as 0.1 has written them."""
     async with Store(postgres.store("clock")) as store:
         assert abs(await store._database.run(now_of) / 1e6 - time.time()) < 10
+
+
+async def test_late_tokens_are_those_of_the_job_alone(store: Store, tmp_path: Path) -> None:
+    """Other ones than the job's own, until a person has acknowledged them."""
+    await store.submit(jobs_of(3, tmp_path))
+    rows = [
+        {"job": "job-1", "run": 1, "claim": "{}", "token": "tok-late"},
+        {"job": "job-1", "run": 2, "claim": '{"acknowledged": true}', "token": "tok-settled"},
+        {"job": "job-1", "run": 3, "claim": "{}", "token": None},
+        {"job": "job-2", "run": 1, "claim": "{}", "token": "tok-2"},
+    ]
+
+    def write(_: JobDatabase, connection: sa.Connection) -> None:
+        connection.execute(sa.insert(RUNS), rows)
+        connection.execute(sa.update(JOBS).where(JOBS.c.id == "job-2").values(token="tok-2"))
+
+    await store._database.run(write)
+    late = {record.id: record.late_tokens for record in await store.records()}
+    assert late == {"job-1": ("tok-late",), "job-2": (), "job-3": ()}

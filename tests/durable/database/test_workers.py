@@ -10,6 +10,7 @@ from store_jobs import jobs_of
 from smspartner_async.durable._database.database import JobDatabase
 from smspartner_async.durable._database.jobs import take_jobs
 from smspartner_async.durable._database.workers import (
+    has_signed_off,
     remove_dead_worker,
     send_heartbeat,
     sign_off,
@@ -108,3 +109,16 @@ async def test_a_removed_worker_can_still_sign_off(store: Store) -> None:
     database = store._database
     await database.run(sign_off, "removed")
     assert (await database.run(send_heartbeat, "me"))[1] == {"removed": 0}
+
+
+async def test_a_worker_has_signed_off_until_it_starts_again(store: Store) -> None:
+    """A batch, 5: what its claims came to is known then; of one that is silent, nothing is."""
+    run = store._database.run
+    assert not await run(has_signed_off, "me"), "nobody has heard of it"
+    await run(send_heartbeat, "me")
+    assert not await run(has_signed_off, "me")
+    await run(sign_off, "me")
+    assert await run(has_signed_off, "me")
+    assert not await run(has_signed_off, "other")
+    await run(send_heartbeat, "me")
+    assert not await run(has_signed_off, "me")

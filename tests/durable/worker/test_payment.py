@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from faults import busy, json_reply
+from faults import busy, close_before_head, json_reply, vendor_error
 from scripted import Vendor, client_of, rented
 from store_work import job_of, until_rent
 
@@ -34,6 +35,14 @@ async def rent_of(folder: Path, *, nonce: str = "mine") -> Any:
     job = job_of(folder)
     claimed = await _workflow.claim(job, nonce)
     return await _workflow.rent(job, "1.80", claimed, fresh=True)
+
+
+async def given_back(context: WorkerContext) -> list[str]:
+    """The claims that the journal says were given back, each behind the line that it was sent."""
+    await context.journal.flush()
+    lines = [json.loads(line) for line in context.journal.path.read_text().splitlines()]
+    pairs = itertools.pairwise(lines)
+    return [line["nonce"] for before, line in pairs if "given_back" in line and "sending" in before]
 
 
 def outcome(caught: pytest.ExceptionInfo[StepFailedError]) -> tuple[str, bool]:
@@ -93,12 +102,12 @@ async def test_a_price_is_asked_for_again_three_times_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where the rent comes too late each time, nothing is sent, and the job tries again later."""
-    del context
     monkeypatch.setattr(_payment, "_PRICE_MAX_AGE", -1.0)
     with pytest.raises(StepFailedError, match="was not sent") as caught:
         await rent_of(tmp_path)
     assert outcome(caught) == ("failed", True)
     assert (server.count("price"), vendor.wire) == (4, {})
+    assert await given_back(context) == ["mine"]
 
 
 async def test_without_a_limit_no_price_is_asked_for_again(
@@ -147,6 +156,30 @@ async def test_each_line_is_on_the_disk_before_anyone_continues(
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", execute)
     assert events == ["synced sending", "sent", "synced token", "database"]
+
+
+async def test_a_claim_that_was_refused_is_given_back_in_the_journal(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path
+) -> None:
+    """A batch, 7: a store that does not know the claim need not take it for one that was paid."""
+    vendor.rents = {1: [vendor_error(5, "Interest inconnu")]}
+    with pytest.raises(StepFailedError):
+        await rent_of(tmp_path)
+    assert await given_back(context) == ["mine"]
+
+
+async def test_a_claim_whose_outcome_nobody_knows_is_not_given_back(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path
+) -> None:
+    """It stays in the store and in the journal: what may be paid is not rented again."""
+    vendor.rents = {1: [close_before_head()]}
+    with pytest.raises(StepFailedError) as caught:
+        await rent_of(tmp_path)
+    assert outcome(caught) == ("needs_attention", False)
+    assert await given_back(context) == []
+    standing = await context.swap_claim(job_of(tmp_path), None, None)
+    assert standing is not None
+    assert standing["nonce"] == "mine"
 
 
 async def test_an_unforeseen_error_in_the_paid_step_parks_the_job(

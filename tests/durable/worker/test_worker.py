@@ -71,6 +71,14 @@ async def test_a_second_worker_in_one_process_is_refused(
         assert (await end_of(store, "job-1")).state is JobState.DONE
 
 
+async def test_a_worker_gets_the_permits_of_its_store(store: Store, tmp_path: Path) -> None:
+    """A shared budget: what is reserved by the database's clock is due by that of the worker."""
+    await store.submit(jobs_of(2, tmp_path))
+    async with asyncio.timeout(120), at_work(store, Vendor(), max_requests_per_minute=6000):
+        for number in (1, 2):
+            assert (await end_of(store, f"job-{number}")).state is JobState.DONE
+
+
 async def test_a_wait_is_handed_over_and_nothing_is_paid_again(
     store: Store, tmp_path: Path
 ) -> None:

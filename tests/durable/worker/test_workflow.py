@@ -291,6 +291,23 @@ async def test_what_passes_is_tried_until_it_succeeds(
         await _workflow.retry_until_success(context, attempt)
 
 
+async def test_a_job_fails_as_what_its_claim_is_known_to_be(
+    context: WorkerContext, store: Store, tmp_path: Path
+) -> None:
+    """Unpaid without a claim; with another's, it may be paid; with a token, it is."""
+    job, facts = job_of(tmp_path), {"error": "broken"}
+    claimed = await _workflow.claim(job, "another's")
+    await context.swap_claim(job, None, claimed)
+    outcome = await _workflow._record_failure(context, job, facts)
+    assert outcome == (JobState.NEEDS_ATTENTION, {"error": "broken", "attention": claimed})
+    context.journal.write(nonce="another's", token="tok-1")
+    assert await _workflow._record_failure(context, job, facts) == (JobState.FAILED, facts)
+    assert (await store.record("job-1")).token == "tok-1"
+    await context.swap_claim(job, claimed, None)
+    assert await _workflow._record_failure(context, job, facts) == (JobState.FAILED, facts)
+    assert await context.swap_claim(job, None, claimed) is None, "a failed job was claimed"
+
+
 @pytest.mark.parametrize(
     ("state", "facts", "level", "text"),
     [
