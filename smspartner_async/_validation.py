@@ -110,8 +110,10 @@ def mismatch_of(function: Callable[..., object], *arguments: object) -> str:
     """Return why a function cannot be called with `arguments`; empty where it can."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C have no signature
-        return ""
+    except (TypeError, ValueError):
+        # Some functions written in C have no signature, such as `deque.append`. A class that has
+        # none, such as `dict`, makes a value of its argument, and stores nothing.
+        return f"{function.__name__} is a class" if isinstance(function, type) else ""
     try:
         signature.bind(*arguments)
     except TypeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, Mock
@@ -58,7 +59,7 @@ class Recorder:
         AsyncMock(),
         lambda *_: None,
         lambda _, more=1: more,
-        max,  # which has no signature
+        *(max, deque().append),  # which have no signature
     ],
 )
 def test_callbacks(callback: object) -> None:
@@ -85,6 +86,7 @@ def generated(_: object) -> Iterator[int]:
         (lambda *, rental: rental, "too many positional arguments"),
         (started, "does not `yield`"),
         (generated, "does not `yield`"),
+        (dict, "dict is a class"),
     ],
 )
 def test_what_cannot_be_called_back(callback: object, words: str) -> None:
