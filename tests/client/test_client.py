@@ -11,6 +11,7 @@ import aiohttp
 import faults
 import pytest
 from fault_server import FaultServer
+from polls import in_time
 
 import smspartner_async
 from smspartner_async import (
@@ -257,9 +258,13 @@ async def test_closing_ends_all_waits_and_the_loop_continues(options: dict[str, 
         waits = [asyncio.ensure_future(client.wait_until_ready(f"t{n}")) for n in range(500)]
         await asyncio.sleep(0.2)
         closing, ended = asyncio.ensure_future(client.close()), set[int]()
-        while not all(wait.done() for wait in waits):
-            await asyncio.sleep(0)
-            ended.add(sum(wait.done() for wait in waits))
+
+        async def count_ended() -> None:
+            while not all(wait.done() for wait in waits):
+                await asyncio.sleep(0)
+                ended.add(sum(wait.done() for wait in waits))
+
+        await in_time(count_ended(), "close() ends waits that sleep, and those in the queue.")
         await closing
         assert len(ended) > 3
         assert {type(wait.exception()) for wait in waits} == {ConfigurationError}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from eager import begin_tasks_at_once, needs_eager_tasks
+from polls import in_time
 
 from smspartner_async import ConfigurationError, SMSPartnerClient, TransportError, WaitTimeoutError
 from smspartner_async._http.rate_limiter import RateLimiter
@@ -30,8 +31,8 @@ async def test_calls_continue_at_the_clients_own_rate_when_the_worker_ends(
         waiting = [asyncio.create_task(each.credits()) for each in (client, copy, client)]
         await asyncio.sleep(0.3)
         assert not any(task.done() for task in waiting)
-    async with asyncio.timeout(120):
-        await asyncio.gather(*waiting, client.credits(), copy.credits())
+    rest = asyncio.gather(*waiting, client.credits(), copy.credits())
+    await in_time(rest, "the shared limit ends with its worker.")
 
 
 async def test_a_wait_for_a_shared_permit_keeps_its_deadline(
@@ -39,8 +40,9 @@ async def test_a_wait_for_a_shared_permit_keeps_its_deadline(
 ) -> None:
     """The shared limit: a deadline ends the waiting for a permit, and nothing was sent."""
     async with store.worker(client, max_requests_per_minute=1):
+        wait = client.wait_until_ready("t0", timeout=0.2)
         with pytest.raises(WaitTimeoutError) as caught:
-            await client.wait_until_ready("t0", timeout=0.2)
+            await in_time(wait, "a deadline ends the waiting for a shared permit.")
     assert isinstance(caught.value.__cause__, TransportError)
     assert caught.value.__cause__.maybe_sent is False
 
@@ -55,7 +57,7 @@ async def test_closing_the_client_ends_the_waiting_for_a_shared_permit(
         await asyncio.sleep(0.3)
         await client.close()
         with pytest.raises(ConfigurationError, match="closed"):
-            await waiting
+            await in_time(waiting, "close() ends the waiting for a shared permit.")
 
 
 def evenly(distance: float) -> Callable[[int], Awaitable[list[float]]]:
@@ -139,6 +141,5 @@ async def test_eager_tasks_get_permits() -> None:
 
     async with Sandbox() as box, SMSPartnerClient(box.api_key, base_url=box.base_url) as client:
         with limit_shared_by(client, reserve):
-            async with asyncio.timeout(120):
-                for _ in range(3):
-                    await client.credits()
+            for _ in range(3):
+                await in_time(client.credits(), "a request gets its permit.")

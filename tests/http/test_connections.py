@@ -11,7 +11,7 @@ import pytest
 from attrs import define, field
 from fault_server import FaultServer, Received, Reply
 from faults import busy, json_reply, stall_before_head
-from polls import READY_BODY, RENTED, TOKEN, Log, all_of, client_of, now, start
+from polls import READY_BODY, RENTED, TOKEN, Log, all_of, client_of, in_time, now, start
 from relay import Authority, Relay, port_of
 from renting import TARGETING, arrival
 
@@ -78,7 +78,8 @@ async def test_closing_ends_what_waits_for_a_connection() -> None:
         tasks = [start(client.status(f"t{n}")) for n in range(5)]
         await asyncio.sleep(0.1)
         await client.close()
-        sent, *queued = await all_of(*tasks)
+        ends = in_time(all_of(*tasks), "close() ends what waits for a connection.")
+        sent, *queued = await ends
         assert isinstance(sent, TransportError)
         assert {type(end) for end in queued} == {ConfigurationError}
         assert all("Nothing was sent" in str(end) for end in queued)

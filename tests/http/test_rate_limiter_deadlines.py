@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from polls import all_of, now, start
+from polls import all_of, in_time, now, start
 
 from smspartner_async import ConfigurationError, TransportError
 from smspartner_async._http.rate_limiter import RateLimiter
@@ -37,7 +37,7 @@ async def test_each_deadline_in_the_queue_is_kept_with_one_timer() -> None:
     tasks = [start(wait(*one)) for one in enumerate(deadlines)]
     await asyncio.sleep(0.5)
     assert len(timers()) <= before + 2 + 1  # the next permit, the next deadline, and this sleep
-    await all_of(*tasks)
+    await in_time(all_of(*tasks), "each deadline ends its own wait.")
     assert [ended[number] for number in range(300)] == pytest.approx(deadlines, abs=1e-6)
 
 
@@ -46,8 +46,9 @@ async def test_a_deadline_that_is_over_ends_the_waiting_at_once() -> None:
     limiter = RateLimiter.allowing(1)
     await limiter.acquire("status")
     began = now()
+    late = limiter.acquire("status", deadline=began - 5)
     with pytest.raises(TransportError):
-        await limiter.acquire("status", deadline=began - 5)
+        await in_time(late, "a deadline that is over ends the waiting at once.")
     assert now() == began
 
 
@@ -74,10 +75,10 @@ async def test_a_deadline_holds_after_a_turn_that_was_handed_back() -> None:
     limiter.cool_down(20)
     others = [start(limiter.acquire("status", priority=True)) for _ in range(100)]
     with pytest.raises(TransportError):
-        await task
+        await in_time(task, "a deadline ends the waiting, also after a turn handed back.")
     assert now() == pytest.approx(began + 30)
     await limiter.close()
-    await all_of(*others)
+    await in_time(all_of(*others), "close() ends all that wait for their turn.")
 
 
 async def test_close_leaves_no_timer_behind() -> None:
@@ -88,7 +89,7 @@ async def test_close_leaves_no_timer_behind() -> None:
     tasks = [start(limiter.acquire("status", deadline=now() + 900)) for _ in range(3)]
     await asyncio.sleep(0)
     await limiter.close()
-    ends = await all_of(*tasks)
+    ends = await in_time(all_of(*tasks), "close() ends all that wait for their turn.")
     assert {type(end) for end in ends} == {ConfigurationError}
     assert len(timers()) == before
 

@@ -13,6 +13,7 @@ from polls import (
     Heard,
     Script,
     client_of,
+    in_time,
     now,
 )
 
@@ -32,7 +33,8 @@ async def test_closing_the_client_ends_all_waits_at_once() -> None:
         await asyncio.sleep(1.5)
         began = now()
         await client.close()
-        errors = await asyncio.gather(*waits, return_exceptions=True)
+        ends = asyncio.gather(*waits, return_exceptions=True)
+        errors = await in_time(ends, "close() ends the waits.")
         assert now() - began < 0.5
     assert {type(error) for error in errors} == {ConfigurationError}
     assert "closed" in str(errors[0])
@@ -49,7 +51,7 @@ async def test_closing_ends_a_wait_that_was_asked_to_be_patient(status: int) -> 
         began = now()
         await client.close()
         with pytest.raises(ConfigurationError, match="closed"):
-            await wait
+            await in_time(wait, "close() ends a wait that sleeps.")
         assert now() - began < 0.1
     assert script.count == 1
 
@@ -62,7 +64,7 @@ async def test_closing_promises_no_further_check(caplog: pytest.LogCaptureFixtur
         wait = asyncio.create_task(client.wait_until_ready(TOKEN, on_poll=heard))
         await asyncio.sleep(1)
         await client.close()
-        await asyncio.wait([wait])
+        await in_time(asyncio.wait([wait]), "close() ends a wait with a request under way.")
     assert isinstance(wait.exception(), ConfigurationError)
     assert [(type(event.error), event.next_delay) for event in heard.events] == [
         (ConfigurationError, None)
@@ -79,7 +81,7 @@ async def test_closing_ends_requests_that_wait_for_a_connection() -> None:
         assert server.accepted == 2
         began = now()
         await client.close()
-        await asyncio.wait(waits)
+        await in_time(asyncio.wait(waits), "close() ends what waits for a connection.")
         assert now() - began < 0.5
     assert [wait.cancelled() for wait in waits] == [False] * 20
     assert {type(wait.exception()) for wait in waits} == {ConfigurationError}
@@ -96,7 +98,8 @@ async def test_closing_the_client_empties_its_queue() -> None:
         await asyncio.sleep(1)
         began = now()
         await client.close()
-        errors = await asyncio.gather(*calls[1:], return_exceptions=True)
+        ends = asyncio.gather(*calls[1:], return_exceptions=True)
+        errors = await in_time(ends, "close() ends what waits for its turn.")
         assert now() - began < 0.5
         calls[0].cancel()
     assert {type(error) for error in errors} == {ConfigurationError}

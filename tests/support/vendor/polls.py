@@ -1,15 +1,18 @@
 """What the tests of polling, retrying and pacing share: replies to a poll, and when each came."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import pytest
 from attrs import define, field
 from fault_server import FaultServer, Received, Reply
 from faults import json_reply
 
 from smspartner_async import PollEvent, PollingPolicy, SMSPartnerClient, SMSPartnerError
+
+_T = TypeVar("_T")
 
 KEY: Final = "k-0123456789"
 TOKEN: Final = "tok-1"
@@ -113,6 +116,21 @@ class Log:
 
 def start(call: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     return asyncio.create_task(call)
+
+
+async def in_time(work: Awaitable[_T], promise: str) -> _T:
+    """Wait for work that a promise bounds; where it does not end, fail with the promise, far later.
+
+    The time is the loop's: none at all passes where that is virtual.
+    """
+    scope = asyncio.timeout(120)
+    try:
+        async with scope:
+            return await work
+    except TimeoutError:
+        if not scope.expired():  # the work's own
+            raise
+    pytest.fail(f"It did not end: {promise}", pytrace=False)
 
 
 async def all_of(*tasks: asyncio.Task[Any]) -> list[Any]:
