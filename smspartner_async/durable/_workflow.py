@@ -141,7 +141,8 @@ async def _record_failure(
     token = job["token"] or await context.find_token(job, claimed["nonce"])
     if token is None:
         return JobState.NEEDS_ATTENTION, {**facts, "attention": claimed}
-    await context.update_job(job, state=JobState.WAITING, token=token, claim=claimed)
+    paid_with = claimed if job["token"] is None else None
+    await context.update_job(job, state=JobState.WAITING, token=token, claim=paid_with)
     return JobState.FAILED, facts
 
 

@@ -43,7 +43,7 @@ def clean(
     with nullcontext() if out is None else locked(out):
         planned = asyncio.run(_clean(url, journal, dry_run=True))
         files = [str(path) for path in (*planned.parts, *planned.journals)]
-        kept = f", {len(planned.kept):,} stay as they are" if planned.kept else ""
+        kept = f", {len(planned.kept):,} to keep" if planned.kept else ""
         facts = [("Jobs", f"{len(planned.jobs):,} to clean{kept}")]
         facts += [("Parts", f"{len(planned.parts):,} to remove")] * bool(planned.parts)
         facts += [("Journals", f"{len(planned.journals):,} to clean")] * bool(planned.journals)

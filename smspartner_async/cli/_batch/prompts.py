@@ -144,8 +144,8 @@ def show_doubts(display: Display, doubts: Sequence[JobRecord], where: tuple[str,
     if not doubts:
         return
     display.note(
-        f"{len(doubts):,} of the jobs may have been paid for, and nobody knows: a run was "
-        "stopped, or lost the answer, while it rented. They are left alone."
+        f"{jobs_text(len(doubts))} may have been paid for, and nobody knows: a run was stopped, "
+        "or lost the answer, while it rented. Nothing is sent for that until you settle it."
     )
     show_each(display, [(record.id, known_of(record)) for record in doubts], where)
 
@@ -157,8 +157,8 @@ def show_late_tokens(
     twice = [one for one in records if one.late_tokens]
     if late := [f"{one.id}  token {token}" for one in twice for token in one.late_tokens]:
         display.note(
-            f"{len(late):,} rentals were paid for a second time: their tokens came after the job "
-            "had been settled. Each brings its file with `smspartner download TOKEN FILE`:"
+            "Paid for a second time, because the token came after the job had been settled. "
+            "`smspartner download TOKEN FILE` brings the file:"
         )
         display.listed(late)
         display.note("When you have looked into them, say so for each job:")

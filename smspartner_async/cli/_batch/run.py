@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, evolve, field
 
 from smspartner_async._client import SMSPartnerClient
-from smspartner_async._errors import SMSPartnerError
+from smspartner_async._errors import RentOutcomeUnknownError, SMSPartnerError
 from smspartner_async._policies import PollingPolicy
 from smspartner_async.batch._job import preview
 from smspartner_async.cli._exit_codes import ExitCode, gravest
@@ -50,6 +50,14 @@ _POLLING: Final = PollingPolicy()
 _REPORT_EVERY: Final = 60.0  # seconds, where no table can move
 _POLL_EVERY: Final = 0.5
 _LEAST_SPACE: Final = 8 * 2**20  # bytes
+
+
+def _is_about_no_job(record: logging.LogRecord) -> bool:
+    """Return whether a warning says more than the record of a job, which is shown anyway."""
+    is_unknown = isinstance(record.args, tuple) and isinstance(
+        next(iter(record.args), None), RentOutcomeUnknownError
+    )
+    return not (is_unknown or str(record.msg).startswith("job "))
 
 
 async def adopt_from_journals(store: Store, display: Display) -> None:
@@ -267,7 +275,7 @@ class BatchRun:
     def _warnings_shown(self) -> Generator[None, None, None]:
         """Show what the worker warns of, such as a pause of renting; jobs are shown by records."""
         handler = logging.Handler(logging.WARNING)
-        handler.addFilter(lambda record: not str(record.msg).startswith("job "))
+        handler.addFilter(_is_about_no_job)
         handler.emit = lambda record: self.display.note(record.getMessage())  # type: ignore[method-assign]
         logger = logging.getLogger("smspartner_async")
         logger.addHandler(handler)

@@ -96,7 +96,6 @@ def agree(
         free = sa.or_(UNCLAIMED, _NOT_CHARGED, JOBS.c.facts == WITHDRAWN)
         values: dict[str, Any] = {"state": JobState.QUEUED.value, "facts": "{}", "worker": None}
         values |= {"run": JOBS.c.run + 1, "content": contents[job_id], "changed": database.now}
-        keep_run(connection, row)
         anew = sa.update(JOBS).where(JOBS.c.id == job_id, JOBS.c.token.is_(None), free)
         if connection.execute(anew.values(**values)).rowcount:
             agreed.append(job_id)

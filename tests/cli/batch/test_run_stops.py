@@ -169,6 +169,7 @@ def test_an_outcome_that_is_lost_is_reported_with_how_to_settle_it(
     assert process.returncode == 4
     assert "1 perhaps paid for" in out
     assert "smspartner batch resolve job1 --not-charged --out out" in err
+    assert "credits()" not in err, "what is advised is for a shell"
     assert stand_of(shell)["job1"]["state"] == "needs_attention"
 
 

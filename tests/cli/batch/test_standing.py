@@ -82,7 +82,7 @@ def test_a_second_payment_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     record = recorded(JOB, S.DONE, late_tokens=("late-1", "late-2"), **PAID)
     show_late_tokens(Display(), [record, recorded(OTHER, S.DONE, **PAID)], ("--out", "out"))
     shown = capsys.readouterr().err
-    assert "2 rentals were paid for a second time" in shown
+    assert "Paid for a second time" in shown
     assert "1  token late-1" in shown
     assert "1  token late-2" in shown
     assert "smspartner batch resolve 1 --give-up --out out" in shown

@@ -16,9 +16,10 @@ from store_jobs import jobs_of
 from store_work import at_work, end_of, unknown, until_rent
 
 from smspartner_async.durable import JobState, Store, _workflow
+from smspartner_async.durable._claims import JournalClaims
 from smspartner_async.durable._database import agreements
 from smspartner_async.durable._database.jobs import claim_job
-from smspartner_async.durable._database.tables import RUNS
+from smspartner_async.durable._database.tables import JOBS, RUNS
 from smspartner_async.durable._records import dump_job
 
 if TYPE_CHECKING:
@@ -167,3 +168,81 @@ async def test_runs_whose_outcome_is_open_are_those_with_a_claim_and_no_token(st
     await store._database.run(write)
     found = await store._database.run(agreements.open_runs)
     assert found == [("job-1", 2, '{"nonce": "n"}')]
+
+
+# --- what journals know, and an older copy of the store does not ------------------------------
+
+REFUSED = '{"error": "Volume trop grand"}'
+GIVEN_UP = '{"attention": {"nonce": "n-0"}}'
+HERE, OF_0_1 = {"store": "this"}, dict[str, str]()
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "token", "expected"),
+    [
+        (("queued", 1, "{}"), HERE, "tok", ("queued", 3, "tok")),
+        (("queued", 1, "{}"), HERE, None, ("needs_attention", 2, None)),
+        (("queued", 5, "{}"), HERE, "tok", ("queued", 6, "tok")),
+        (("queued", 5, "{}"), HERE, None, ("needs_attention", 5, None)),
+        (("queued", 5, "{}"), OF_0_1, "tok", ("queued", 5, None)),
+        (("queued", 2, "{}"), OF_0_1, "tok", ("queued", 3, "tok")),
+        (("failed", 2, REFUSED), OF_0_1, None, ("failed", 2, None)),
+        (("failed", 1, REFUSED), OF_0_1, None, ("needs_attention", 2, None)),
+        (("failed", 2, REFUSED), HERE, None, ("needs_attention", 2, None)),
+        (("given_up", 2, agreements.WITHDRAWN), OF_0_1, "tok", ("queued", 3, "tok")),
+        (("given_up", 1, GIVEN_UP), HERE, "tok", ("queued", 3, "tok")),
+        (("renting", 1, "{}"), HERE, "tok", ("renting", 1, None)),
+        (("needs_attention", 1, GIVEN_UP), HERE, "tok", ("needs_attention", 1, None)),
+    ],
+)
+async def test_what_a_journal_alone_knows_is_recorded(
+    store: Store,
+    tmp_path: Path,
+    row: tuple[str, int, str],
+    line: dict[str, str],
+    token: str | None,
+    *,
+    expected: tuple[str, int, str | None],
+) -> None:
+    """A rent of run 2: of a job that a worker has, that is in doubt or settled, nothing changes."""
+    (job,) = jobs_of(1, tmp_path)
+    await store.submit([job])
+    state, run, facts = row
+
+    def put_back(database: JobDatabase, connection: sa.Connection) -> None:
+        connection.execute(sa.update(JOBS).values(state=state, run=run, facts=facts))
+
+    await store._database.run(put_back)
+    claims = JournalClaims("this", beside_store=True)
+    of_job = {"at": "2026-01-02T03:04:05+00:00", "job": "JOB-1", "run": 2, "nonce": "n-1", **line}
+    claims.add({**of_job, "sending": dump_job(job)}, "w", tmp_path / "w.jsonl")
+    if token is not None:
+        claims.add({**of_job, "token": token, "price": "1.80"}, "w", tmp_path / "w.jsonl")
+    changed = expected != (state, run, None)
+    for found in (["job-1"] if changed else [], []):  # once more changes nothing
+        assert await store._database.run(agreements.adopt, lambda _: claims) == found
+    record = await store.record("job-1")
+    assert (record.state.value, record.run, record.token) == expected
+    assert record.price == (Decimal("1.80") if expected[2] else None)
+    if expected[0] == "needs_attention" and changed:
+        assert record.attention["journal_lines"] == [{**of_job, "sending": dump_job(job)}]
+    kept = await store._database.run(agreements.claim_ids_of, "job-1")
+    assert kept == ({"n-0"} if changed and facts == GIVEN_UP else set())
+
+
+async def test_jobs_that_differ_in_spelling_alone_are_not_told_apart(
+    store: Store, tmp_path: Path
+) -> None:
+    """A store of release 0.1 may have both: whose rent a journal means is looked at later."""
+    (job,) = jobs_of(1, tmp_path)
+    await store.submit([job])
+
+    def add_other(database: JobDatabase, connection: sa.Connection) -> None:
+        other = {"id": "Job-1", "content": dump_job(job), "state": "queued", "run": 1}
+        connection.execute(sa.insert(JOBS).values(**other, facts="{}", changed=0))
+
+    await store._database.run(add_other)
+    claims = JournalClaims("this", beside_store=True)
+    line = {"at": "2026-01-02", "job": "job-1", "run": 1, "nonce": "n", "sending": "{}"}
+    claims.add(line, "w", tmp_path / "w.jsonl")
+    assert await store._database.run(agreements.adopt, lambda _: claims) == []

@@ -160,6 +160,7 @@ async def test_a_wrong_token_can_be_put_right(store: Store, tmp_path: Path) -> N
         await store.resolve("job-1", token="tok-1")
         right = await end_of(store, "job-1")
     assert (right.state, right.token, right.price) == (JobState.DONE, "tok-1", Decimal("1.80"))
+    assert right.late_tokens == (), "nobody paid for what was mistyped"
 
 
 async def test_a_job_that_fails_leaves_the_claim_of_another_worker_alone(
