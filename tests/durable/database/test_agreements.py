@@ -230,7 +230,7 @@ async def test_what_a_journal_alone_knows_is_recorded(
     assert kept == ({"n-0"} if changed and facts == GIVEN_UP else set())
 
 
-async def test_jobs_that_differ_in_spelling_alone_are_not_told_apart(
+async def test_a_rent_that_two_spellings_may_mean_is_left_alone(
     store: Store, tmp_path: Path
 ) -> None:
     """A store of release 0.1 may have both: whose rent a journal means is looked at later."""
