@@ -20,6 +20,7 @@ from smspartner_async import ConfigurationError, SMSPartnerClient
 from smspartner_async.durable import JobConflictError, JobState, Store, StoreError
 from smspartner_async.durable import _store as durable_store
 from smspartner_async.durable._database.database import JobDatabase
+from smspartner_async.durable._database.jobs import claim_job
 from smspartner_async.durable._database.tables import JOBS
 
 if TYPE_CHECKING:
@@ -187,3 +188,36 @@ async def test_a_worker_does_not_begin_with_what_would_fail_later(
         async with store.worker(**{"client": client, **options}):
             pass
     assert not any("journal" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - short
+
+
+async def test_a_job_is_found_by_its_id_in_another_spelling(store: Store, tmp_path: Path) -> None:
+    """A batch, 6: where one job alone is meant."""
+    await store.submit(jobs_of(2, tmp_path))
+    assert (await store.record("JOB-1")).id == "job-1"
+    with pytest.raises(LookupError, match="'job-3'"):
+        await store.record("job-3")
+
+
+async def test_a_withdrawal_that_comes_too_late_is_refused(store: Store, tmp_path: Path) -> None:
+    """A batch, 2: the loser is told, and nothing was done."""
+    await store.submit(jobs_of(1, tmp_path))
+    await store._database.run(claim_job, "job-1", 1, "{}", '{"nonce": "n", "worker": "w"}')
+    with pytest.raises(ValueError, match=r"Too late to withdraw job 'job-1': .*Nothing was done"):
+        await store.withdraw("JOB-1")
+    record = await store.record("job-1")
+    assert (record.state, record.withdrawn) == (JobState.QUEUED, False)
+
+
+async def test_what_would_be_removed_stays_until_it_is_asked_for(
+    store: Store, client: SMSPartnerClient, tmp_path: Path
+) -> None:
+    """`clean(dry_run=True)` returns what `clean()` removes."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with store.worker(client):
+        async for _ in store.watch(interval=0.05):
+            pass
+    assert (await store.clean(dry_run=True)).jobs == ("job-1",)
+    assert not (await store.record("job-1")).cleaned
+    assert (await store.clean()).jobs == ("job-1",)
+    assert (await store.record("job-1")).cleaned
+    assert (await store.clean()).jobs == ()

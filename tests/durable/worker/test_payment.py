@@ -42,7 +42,11 @@ async def given_back(context: WorkerContext) -> list[str]:
     await context.journal.flush()
     lines = [json.loads(line) for line in context.journal.path.read_text().splitlines()]
     pairs = itertools.pairwise(lines)
-    return [line["nonce"] for before, line in pairs if "given_back" in line and "sending" in before]
+    return [
+        line["nonce"]
+        for before, line in pairs
+        if line.get("given_back") is True and "sending" in before
+    ]
 
 
 def outcome(caught: pytest.ExceptionInfo[StepFailedError]) -> tuple[str, bool]:
@@ -84,8 +88,8 @@ async def test_a_price_grows_old_by_either_clock(
     await _workflow.price(job_of(tmp_path))
     ((workflow, at),) = context.priced.items()
     context.priced[workflow] = {
-        "monotonic": Instant(at.monotonic - 61, at.wall),
-        "wall": Instant(at.monotonic, at.wall - 61),
+        "monotonic": Instant(at.monotonic - 60.5, at.wall),
+        "wall": Instant(at.monotonic, at.wall - 60.5),
         "set back": Instant(at.monotonic, at.wall + 3600),
     }[clock]
     vendor.prices = [json_reply({**DEAR, "cost": {"total": "1.70"}})]
@@ -176,6 +180,7 @@ async def test_a_claim_whose_outcome_nobody_knows_is_not_given_back(
     with pytest.raises(StepFailedError) as caught:
         await rent_of(tmp_path)
     assert outcome(caught) == ("needs_attention", False)
+    assert "seen_token" not in caught.value.facts["attention"]
     assert await given_back(context) == []
     standing = await context.swap_claim(job_of(tmp_path), None, None)
     assert standing is not None

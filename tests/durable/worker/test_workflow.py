@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from downloads import leave_behind
-from faults import close_before_head, vendor_error
+from faults import close_before_head, json_reply, vendor_error
 from scripted import FILE, Vendor
 from store_jobs import jobs_of
 from store_work import at_work, job_of
@@ -289,6 +289,19 @@ async def test_what_passes_is_tried_until_it_succeeds(
     failures.append(TargetingError((("min_age", "must be at least 18"),)))
     with pytest.raises(TargetingError):
         await _workflow.retry_until_success(context, attempt)
+
+
+async def test_a_token_that_was_seen_is_in_what_a_person_reads(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path
+) -> None:
+    """A reply that proves nothing may name a token: it is no token of the job."""
+    seen = json_reply({"success": False, "token": "perhaps-1"}, status=502)
+    vendor.rents, vendor.unknown = {1: [seen]}, {"perhaps-1"}
+    job = job_of(tmp_path)
+    with pytest.raises(StepFailedError) as caught:
+        await _workflow.rent(job, "1.80", await _workflow.claim(job, "mine"), fresh=True)
+    assert caught.value.facts["attention"]["seen_token"] == "perhaps-1"
+    assert await context.find_token(job, "mine") is None
 
 
 async def test_a_job_fails_as_what_its_claim_is_known_to_be(
