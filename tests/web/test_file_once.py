@@ -12,7 +12,12 @@ from fault_server import FaultServer
 from faults import good, stall_within_body, vendor_error
 from renting import client_of
 
-from smspartner_async import ConfigurationError, FileNotReadyError, SMSPartnerClient
+from smspartner_async import (
+    AuthenticationError,
+    ConfigurationError,
+    FileNotReadyError,
+    SMSPartnerClient,
+)
 from smspartner_async.web import FileOnce, _file_once
 
 if TYPE_CHECKING:
@@ -59,6 +64,18 @@ async def test_its_end_waits_for_the_downloads_in_flight(tmp_path: Path) -> None
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(files("tok-1"), 0.1)
         assert [*contents(tmp_path).values()] == [FILE]
+
+
+async def test_a_download_that_fails_at_the_end_is_its_callers_error(tmp_path: Path) -> None:
+    """It does not end the block with an error that somebody else gets already."""
+    refused = vendor_error(10, "Clé inconnue")
+    async with FaultServer(refused) as server, client_of(server) as client:
+        async with FileOnce(client, tmp_path) as files:
+            caller = asyncio.create_task(files("tok-1"))
+            while not files._downloads:  # noqa: ASYNC110 - its first turns
+                await asyncio.sleep(0)
+        with pytest.raises(AuthenticationError):
+            await caller
 
 
 async def test_a_closed_one_only_hands_out_what_is_there(tmp_path: Path) -> None:
