@@ -199,7 +199,7 @@ async def test_a_job_is_found_by_its_id_in_another_spelling(store: Store, tmp_pa
 
 
 async def test_a_withdrawal_that_comes_too_late_is_refused(store: Store, tmp_path: Path) -> None:
-    """A batch, 2: the loser is told, and nothing was done."""
+    """A batch, 2: it says so, and nothing was done."""
     await store.submit(jobs_of(1, tmp_path))
     await store._database.run(claim_job, "job-1", 1, "{}", '{"nonce": "n", "worker": "w"}')
     with pytest.raises(ValueError, match=r"Too late to withdraw job 'job-1': .*Nothing was done"):

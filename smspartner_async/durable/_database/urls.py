@@ -150,15 +150,16 @@ def prepare_file(url: sa.URL) -> None:
         StoreError: the file cannot be written.
     """
     path = Path(url.database or "").resolve()
+    engine = sa.create_engine(url)
     try:
         create_private(path)
         check_writable(path)
         path.chmod(OWNER_ONLY)
-        engine = sa.create_engine(url)
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # stays set; readers block nobody
-        engine.dispose()
     except OSError as error:
         raise StoreError(f"{path} cannot be used: {error.strerror}.") from error
     except DBAPIError as error:
         raise StoreError(describe_failure(url, error)) from error
+    finally:
+        engine.dispose()

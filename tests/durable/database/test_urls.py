@@ -146,12 +146,26 @@ async def test_a_journal_that_cannot_be_written_is_an_error_of_the_store(
             pass
 
 
-async def test_a_database_that_is_none_is_an_error_of_the_store(tmp_path: Path) -> None:
-    """A file of something else is not touched."""
+async def test_a_database_that_is_none_is_an_error_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of something else is not touched, and not kept open."""
+    connections, connect = list[sqlite3.Connection](), sqlite3.connect
+
+    def kept(*args: Any, **options: Any) -> sqlite3.Connection:
+        connections.append(connect(*args, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", kept)
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", kept)
     (tmp_path / "rentals.db").write_text("a letter, and no database at all" * 99)
     with pytest.raises(StoreError, match="not a database"):
         async with Store(f"sqlite:///{tmp_path}/rentals.db"):
             pass
+    assert connections
+    for connection in connections:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.total_changes  # noqa: B018 - of a closed one it cannot be read
 
 
 async def test_another_store_of_the_same_process_leaves_the_locks_of_the_first(
