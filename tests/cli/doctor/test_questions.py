@@ -93,6 +93,12 @@ def test_an_address_that_would_show_the_key(shell: Shell) -> None:
     assert "different    address: ConfigurationError (The base URL must begin" in result.stdout
 
 
+async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer nothing, until the other side hangs up."""
+    await reader.read()
+    writer.close()
+
+
 async def closed(server: asyncio.Server) -> None:
     """Close it on its own loop: it is not made for other threads."""
     server.close()
@@ -111,7 +117,7 @@ def test_how_long_a_certificate_is_valid_is_a_finding(
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ends = datetime.now(UTC) + timedelta(days=5, hours=1)
     authority.issue_cert("localhost", not_after=ends).configure_cert(context)
-    server = in_background(asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context))
+    server = in_background(asyncio.start_server(listen, "127.0.0.1", 0, ssl=context))
     port = server.sockets[0].getsockname()[1]
     url = f"https://localhost:{port}/v1"
     result = shell.run("doctor", env={"SMSPARTNER_BASE_URL": url, "SMSPARTNER_API_KEY": ""})
@@ -125,7 +131,7 @@ def test_a_certificate_that_nobody_trusts(
     """A certificate that this machine does not trust is a finding, and no key is sent."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("localhost").configure_cert(context)
-    server = in_background(asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context))
+    server = in_background(asyncio.start_server(listen, "127.0.0.1", 0, ssl=context))
     port = server.sockets[0].getsockname()[1]
     result = shell.run("doctor", env={"SMSPARTNER_BASE_URL": f"https://localhost:{port}/v1"})
     in_background(closed(server))
