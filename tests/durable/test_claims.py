@@ -162,6 +162,25 @@ async def test_a_run_that_an_older_database_begins_anew_is_not_rented_again(tmp_
     assert vendor.wire == {}
 
 
+async def test_a_job_that_an_older_database_has_with_a_worker_costs_what_its_journal_says(
+    tmp_path: Path,
+) -> None:
+    """It is looked at when its worker comes to it, and has its token and its price from there."""
+    store = await Store(f"sqlite:///{tmp_path}/rentals.db").__aenter__()
+    await older(store, tmp_path, Vendor())
+    remove(tmp_path, "*.csv")
+    (journal,) = (tmp_path / "rentals.db.journal").glob("*.jsonl")
+    worker = json.loads(journal.read_text().splitlines()[0])["worker"]
+    with sqlite3.connect(tmp_path / "rentals.db") as database:
+        database.execute("UPDATE smspartner_jobs SET state = 'renting', worker = ?", [worker])
+    database.close()
+    vendor = Vendor()
+    async with Store(f"sqlite:///{tmp_path}/rentals.db") as store, at_work(store, vendor):
+        paid = await end_of(store, "job-1")
+    assert (paid.state, paid.token, paid.price) == (JobState.DONE, "tok-1", Decimal("1.80"))
+    assert vendor.wire == {}
+
+
 async def test_a_database_that_is_gone_from_beside_its_journal_is_filled_from_it(
     tmp_path: Path,
 ) -> None:

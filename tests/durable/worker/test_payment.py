@@ -18,6 +18,8 @@ from smspartner_async import RetryPolicy, SMSPartnerClient
 from smspartner_async._rental import StepFailedError
 from smspartner_async.durable import JobState, StoreError, _payment, _workflow
 from smspartner_async.durable._database.database import JobDatabase
+from smspartner_async.durable._database.tables import JOBS
+from smspartner_async.durable._journal import Journal
 from smspartner_async.durable._records import Instant
 
 if TYPE_CHECKING:
@@ -294,3 +296,37 @@ async def test_a_look_that_took_too_long_is_none(
         await rent_of(tmp_path)
     assert outcome(caught) == ("failed", True)
     assert vendor.wire == {}
+
+
+async def test_a_job_that_has_a_token_by_now_is_not_paid(
+    context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim may still stand in its row."""
+    await _workflow.price(job_of(tmp_path))
+    flush = Journal.flush
+
+    def pay(_: JobDatabase, connection: sa.Connection) -> None:
+        connection.execute(sa.update(JOBS).values(token="tok-other"))
+
+    async def flushed(self: Journal) -> None:  # the last thing before the rent is sent
+        await flush(self)
+        await context.database.run(pay)
+
+    monkeypatch.setattr(Journal, "flush", flushed)
+    with pytest.raises(StepFailedError, match="withdrawn or settled"):
+        await rent_of(tmp_path)
+    assert vendor.wire == {}
+
+
+async def test_of_two_tokens_of_one_run_both_are_kept(
+    context: WorkerContext, store: Store, tmp_path: Path
+) -> None:
+    """The later one is that of the job, and the other one is told as a second payment."""
+    job = job_of(tmp_path)
+    claimed = await _workflow.claim(job, "mine")
+    for token in ("tok-1", "tok-2"):
+        await context.update_job(
+            job, state=JobState.WAITING, token=token, price="1.80", claim=claimed
+        )
+    record = await store.record(job["id"])
+    assert (record.token, record.late_tokens) == ("tok-2", ("tok-1",))
