@@ -321,7 +321,7 @@ async def test_a_job_that_has_a_token_by_now_is_not_paid(
 async def test_of_two_tokens_of_one_run_both_are_kept(
     context: WorkerContext, store: Store, tmp_path: Path
 ) -> None:
-    """The later one is that of the job, and the other one is told as a second payment."""
+    """The later one is that of the job, and the other one is shown as a second payment."""
     job = job_of(tmp_path)
     claimed = await _workflow.claim(job, "mine")
     for token in ("tok-1", "tok-2"):
