@@ -290,8 +290,8 @@ class PollingPolicy:
 
         The strategy sees the number of the check alone: no outcome, and no time since the start.
 
-        >>> [PollingPolicy(jitter=0).interval(checks) for checks in (1, 2, 3)]
-        [2.0, 3.0, 4.5]
+        >>> [round(PollingPolicy(jitter=0).interval(checks), 2) for checks in (1, 2, 3)]
+        [2.0, 2.8, 3.92]
 
         Raises:
             ConfigurationError: the strategy raised, or returned no finite number.
