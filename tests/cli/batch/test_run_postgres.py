@@ -69,7 +69,7 @@ class Machine:
         return str(out)
 
     @contextmanager
-    def works(self, name: str) -> Iterator[Any]:
+    def works(self, name: str, *options: str) -> Iterator[Any]:
         """Start a worker, and return when it is at work; what it writes is kept throughout."""
         at_work = threading.Event()
 
@@ -79,7 +79,7 @@ class Machine:
                 if "is at work" in line:
                     at_work.set()
 
-        with self.running(*WORKER, "--id", name) as process:
+        with self.running(*WORKER, "--id", name, *options) as process:
             listener = threading.Thread(target=listen)
             listener.start()
             try:
@@ -209,11 +209,12 @@ def test_a_killed_worker_is_taken_over_and_nothing_is_paid_twice(
 def test_an_id_is_one_workers_wherever_its_journal_is(machines: tuple[Machine, Machine]) -> None:
     """A second machine with the id of a living worker is refused, and with a dead one's is not."""
     one, two = machines
-    with one.works("same") as first:
-        with two.running(*WORKER, "--id", "same") as second:
+    patient = "--take-over-after", "20"  # a third of it is how late a heartbeat may be
+    with one.works("same", *patient) as first:
+        with two.running(*WORKER, "--id", "same", *patient) as second:
             _, err = second.communicate(timeout=120)
         assert second.returncode == 1
         assert "same' is running already" in err
         first.kill()
-        with two.works("same"):
+        with two.works("same", *patient):
             pass
