@@ -7,8 +7,9 @@ token of a paid rental, or a file that is served once, may be in it.
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.client_proto import ResponseHandler
 
@@ -20,10 +21,14 @@ from smspartner_async._wire.broken_reply import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import aiohttp
 
     from smspartner_async._wire.broken_reply import BrokenHead
     from smspartner_async._wire.reply import Reply
+
+_LINGER: Final = 0.5  # seconds
 
 
 class RawReply:
@@ -33,12 +38,18 @@ class RawReply:
         limit: bytes that are kept at most; what comes behind them is dropped.
         refused: whether aiohttp's parser refused it.
         rest: what came from the refused piece on, if that was in a body read as it came.
+        protocol: that of the connection.
+        is_held: whether the connection stays open when aiohttp closes it.
+        is_gone: set when the connection is closed.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.refused = False
         self.rest = bytearray()
+        self.protocol: ResponseHandler | None = None
+        self.is_held = False
+        self.is_gone = asyncio.Event()
         self._is_stopped = False
         self._data = bytearray()
         self._body_came = 0
@@ -83,6 +94,23 @@ class RawReply:
         if self._is_stopped:
             self.rest += self._last_piece
 
+    @contextmanager
+    def held_open(self) -> Iterator[None]:
+        """Keep the connection open behind the reply's end, until the block ends."""
+        self.is_held = True
+        try:
+            yield
+        finally:
+            self.is_held = False
+            if self.protocol is not None:
+                self.protocol.close()
+
+    async def linger(self) -> None:
+        """Keep what comes behind the reply's end over a connection that is held open."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                await self.is_gone.wait()
+
     def read(self) -> Reply:
         """Return what came as status, headers and body, as far as it can be read."""
         return read_broken_reply(bytes(self._data))
@@ -120,11 +148,22 @@ class _TappedProtocol(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop, raw: RawReply) -> None:
         super().__init__(loop)
         raw.clear()  # of a proxy's answer: the connection through its tunnel is a second one
-        self._raw = raw
+        raw.protocol, self._raw = self, raw
+        self._is_over = False
 
     def data_received(self, data: bytes) -> None:
         self._raw.feed(data)
-        super().data_received(data)
+        if not self._is_over:
+            super().data_received(data)
+
+    def close(self) -> None:
+        self._is_over = True
+        if not self._raw.is_held:
+            super().close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._raw.is_gone.set()
+        super().connection_lost(exc)
 
     def set_response_params(self, **params: Any) -> None:
         # A reply that began before the request was written waits for its parser in `_tail`.

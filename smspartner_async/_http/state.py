@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from smspartner_async._wire.reply import Reply
+
     from .raw_reply import RawReply
 
 
@@ -38,6 +40,8 @@ class SendState:
     reply_began: bool = False
     raw_limit: int = 2**21
     """Bytes of the reply that are kept in `raw` at most."""
+    is_certain: Callable[[Reply], bool] | None = None
+    """Whether a reply leaves no doubt. Behind one that does, more bytes are waited for a little."""
     raw: RawReply | None = None
     """The bytes of the reply; `None` where this version of aiohttp has no place to keep them."""
 

@@ -12,7 +12,7 @@ import inspect
 import math
 import ssl as tls
 from base64 import b64encode
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -214,6 +214,8 @@ class Transport:
                 if head is not None:
                     head.take(response)
                 reply = await _read_whole(request, response)
+                if sending.raw and sending.is_certain and not sending.is_certain(reply):
+                    await sending.raw.linger()
         except TRANSPORT_ERRORS as error:
             failure = self.explain(error, sending)
         except asyncio.CancelledError:
@@ -248,17 +250,17 @@ class Transport:
 
         connector, raw = aiohttp.TCPConnector(force_close=True), RawReply(sending.raw_limit)
         sending.raw = raw if tap(connector, raw) else None
-        middlewares = (_without_resending,)
-        async with (
-            self._new_session(connector, trace_configs=[trace], middlewares=middlewares) as session,
-            session.request(
-                request.method, self._url(request), **self._options(request)
-            ) as response,
-        ):
-            sending.reply_began = True
-            if not keep_body:
-                raw.stop()
-            yield response
+        session = self._new_session(
+            connector, trace_configs=[trace], middlewares=(_without_resending,)
+        )
+        url, options = self._url(request), self._options(request)
+        async with session:
+            with raw.held_open() if keep_body else nullcontext():
+                async with session.request(request.method, url, **options) as response:
+                    sending.reply_began = True
+                    if not keep_body:
+                        raw.stop()
+                    yield response
 
     def explain(self, error: Exception, sending: SendState | None = None) -> TransportError:
         """Say in our own words what aiohttp, or the network, failed at. Nothing is chained."""

@@ -128,6 +128,7 @@ class Purchase:
         """
         sending = SendState()
         sending.before_head = partial(self._check_before_sending, BEFORE_SENDING.get())
+        sending.is_certain = self._is_certain
         warned = False
 
         def cancelled(task: asyncio.Future[Rental]) -> None:
@@ -193,6 +194,11 @@ class Purchase:
         more = {"seen_token": read.seen_token}
         log.error("%s", unknown, extra=log_fields("rent", None, http_status=status) | more)
         raise unknown
+
+    def _is_certain(self, reply: Reply) -> bool:
+        """Return whether a whole reply says if something was rented."""
+        read = self.codec.rent_reply(reply)
+        return isinstance(read, Rental) or read.outcome is not Outcome.UNKNOWN
 
     def _read(self, reply: Reply, sending: SendState) -> Rental | NoRental:
         """Read a whole reply; where it is no rental, all bytes that came with it as well."""

@@ -57,7 +57,7 @@ TABLE: dict[str, tuple[int, int, tuple[type, type | None]]] = {
     "length too long": (1, 1, RENTED),
     "length too long, open": (1, 1, RENTED),
     "length too short": (1, 1, RENTED),
-    "length too short, apart": (2, 1, RENTED),
+    "length too short, apart": (1, 1, RENTED),
     "both framings": (1, 1, RENTED),
     "until close": (1, 1, RENTED),
     "until close, cut": (2, 1, RENTED),

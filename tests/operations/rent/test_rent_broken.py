@@ -44,6 +44,12 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
     "many headers": (OK + b"X-A: b\r\n" * 900 + LENGTH + YES,),
     "a length that is too long": (OK + b"Content-Length: 999\r\n\r\n" + YES,),
     "a length that is too short": (OK + b"Content-Length: 9\r\n\r\n" + YES,),
+    "a length of nothing, and a body later": (OK + NOTHING, YES),
+    "a status without a body, and a body later": (
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        YES[:9],
+        YES[9:],
+    ),
     "two lengths": (OK + b"Content-Length: 9\r\n" + LENGTH + YES,),
     "no last chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(YES) + YES,),
     "bytes behind it": (OK + LENGTH + YES + b"HTTP/1.1 junk\r\n\r\n",),
