@@ -196,6 +196,13 @@ def test_a_compressed_body(coding: str, compress: Any) -> None:
     assert plain_body(reply(TEXT)) == TEXT
 
 
+def test_a_body_that_is_compressed_again_and_again() -> None:
+    """Compression is undone three times, and no more: nobody can keep a client busy with it."""
+    three = gzip.compress(gzip.compress(gzip.compress(TEXT)))
+    assert plain_body(packed(three, "gzip")) == TEXT
+    assert plain_body(packed(gzip.compress(three), "gzip")) == gzip.compress(TEXT)
+
+
 @pytest.mark.parametrize("cut", [1, 4, 8, 12])
 def test_a_compressed_body_cut_short(cut: int) -> None:
     """A compressed body without its end is refused as cut, and not taken for a shorter one."""
