@@ -40,10 +40,12 @@ class SendState:
     reply_began: bool = False
     raw_limit: int = 2**21
     """Bytes of the reply that are kept in `raw` at most."""
-    is_certain: Callable[[Reply], bool] | None = None
-    """Whether a reply leaves no doubt. Behind one that does, more bytes are waited for a little."""
     raw: RawReply | None = None
     """The bytes of the reply; `None` where this version of aiohttp has no place to keep them."""
+
+    def is_certain(self, _reply: Reply) -> bool:
+        """Return whether a whole reply leaves no doubt. If it does, more bytes are waited for."""
+        return True
 
 
 class ClientState:

@@ -214,7 +214,7 @@ class Transport:
                 if head is not None:
                     head.take(response)
                 reply = await _read_whole(request, response)
-                if sending.raw and sending.is_certain and not sending.is_certain(reply):
+                if not sending.is_certain(reply) and sending.raw is not None:
                     await sending.raw.linger()
         except TRANSPORT_ERRORS as error:
             failure = self.explain(error, sending)

@@ -61,6 +61,21 @@ class _PriceTooOldError(Exception):
     """The rent was about to be sent, but its price is too old by now."""
 
 
+class _Sending(SendState):
+    """A rent under way, and what its reply says."""
+
+    read: Rental | NoRental
+    """What a whole reply says. There is none before it came."""
+
+    def __init__(self, codec: Wire) -> None:
+        self._codec = codec
+
+    def is_certain(self, reply: Reply) -> bool:
+        """Read a whole reply; return whether it says if something was rented."""
+        self.read = self._codec.rent_reply(reply)
+        return isinstance(self.read, Rental) or self.read.outcome is not Outcome.UNKNOWN
+
+
 @define(eq=False, repr=False)
 class Purchase:
     """One rent, from its price to the token's delivery to the caller."""
@@ -126,9 +141,8 @@ class Purchase:
             TransportError: nothing was sent.
             CancelledError: after the answer came, and `on_rented` was called.
         """
-        sending = SendState()
+        sending = _Sending(self.codec)
         sending.before_head = partial(self._check_before_sending, BEFORE_SENDING.get())
-        sending.is_certain = self._is_certain
         warned = False
 
         def cancelled(task: asyncio.Future[Rental]) -> None:
@@ -160,12 +174,12 @@ class Purchase:
         if check is not None:
             await check()
 
-    async def _exchange(self, sending: SendState, head: ResponseHead | None) -> Rental:
+    async def _exchange(self, sending: _Sending, head: ResponseHead | None) -> Rental:
         sent_at = datetime.now(UTC)
         failure: SMSPartnerError | None = None
         try:
-            reply = await self.pipeline.transport.send_unpooled(self.request, sending, head)
-            read = self._read(reply, sending)
+            await self.pipeline.transport.send_unpooled(self.request, sending, head)
+            read = self._read(sending)
         except (Exception, asyncio.CancelledError) as error:
             if not sending.head_sent:
                 raise
@@ -195,14 +209,9 @@ class Purchase:
         log.error("%s", unknown, extra=log_fields("rent", None, http_status=status) | more)
         raise unknown
 
-    def _is_certain(self, reply: Reply) -> bool:
-        """Return whether a whole reply says if something was rented."""
-        read = self.codec.rent_reply(reply)
-        return isinstance(read, Rental) or read.outcome is not Outcome.UNKNOWN
-
-    def _read(self, reply: Reply, sending: SendState) -> Rental | NoRental:
+    def _read(self, sending: _Sending) -> Rental | NoRental:
         """Read a whole reply; where it is no rental, all bytes that came with it as well."""
-        read = self.codec.rent_reply(reply)
+        read = sending.read
         if isinstance(read, Rental) or sending.raw is None:
             return read
         # Whole for HTTP, and yet cut: its length is too short, or its status allows no body; or
