@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .database import JobDatabase
 
+_QUEUED_ANEW: Final = {"state": JobState.QUEUED.value, "run": JOBS.c.run + 1, "facts": "{}"}
 # Written out as text: building these statements each time costs more than executing them.
 _SWAP_CLAIM: Final = sa.text(
     "UPDATE smspartner_jobs SET facts = :after WHERE id = :id AND run = :run AND facts = :before"
@@ -116,8 +117,7 @@ def _keep_late_token(
     unpaid = sa.update(JOBS).where(JOBS.c.id == job_id, JOBS.c.token.is_(None))
     known = {"token": token, "changed": database.now}
     # A new run that nobody has claimed is fenced: it is paid, and rents nothing.
-    queued = {"state": JobState.QUEUED.value, "facts": "{}", "run": JOBS.c.run + 1}
-    if not connection.execute(unpaid.where(UNCLAIMED).values(**known, **queued)).rowcount:
+    if not connection.execute(unpaid.where(UNCLAIMED).values(**known, **_QUEUED_ANEW)).rowcount:
         ended = JOBS.c.state.in_([JobState.FAILED.value, JobState.GIVEN_UP.value])
         connection.execute(unpaid.where(ended).values(**known))
 
@@ -146,8 +146,7 @@ def start_over(database: JobDatabase, connection: sa.Connection, job_id: str, ru
     under_way = JOBS.c.state.in_([JobState.RENTING.value, JobState.WAITING.value])
     certain = sa.or_(JOBS.c.facts == "{}", JOBS.c.token.is_not(None))
     update = sa.update(JOBS).where(JOBS.c.id == job_id, JOBS.c.run == run, under_way, certain)
-    queued = {"state": JobState.QUEUED.value, "run": JOBS.c.run + 1, "facts": "{}"}
-    return connection.execute(update.values(changed=database.now, **queued)).rowcount == 1
+    return connection.execute(update.values(changed=database.now, **_QUEUED_ANEW)).rowcount == 1
 
 
 def keep_run(connection: sa.Connection, row: Any) -> None:
