@@ -249,8 +249,9 @@ class Download:
         if sending.raw is None:
             return facts, None
         if facts is not None:
-            with suppress(DiskError):  # in `part.failure`
-                await run_to_completion(disk(part.write, bytes(sending.raw.rest)))
+            if rest := bytes(sending.raw.rest):
+                with suppress(DiskError):  # in `part.failure`
+                    await run_to_completion(disk(part.write, rest))
             return facts, None
         came = sending.raw.read()
         is_file = came.status == NO_STATUS or is_success(came)
