@@ -49,4 +49,4 @@ def exit_code_of(error: BaseException, token: str | None = None) -> ExitCode:
         return ExitCode.MAYBE_PAID
     if (token or getattr(error, "token", None)) and not isinstance(error, RentalNotFoundError):
         return ExitCode.PAID_WITHOUT_FILE
-    return ExitCode.FAILED
+    return getattr(error, "exit_code", ExitCode.FAILED)

@@ -9,13 +9,16 @@ import json
 import os
 import shutil
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from smspartner_async._errors import SMSPartnerError
-from smspartner_async._files import PRIVATE, FileLock, open_file, read_file
+from smspartner_async._files import PRIVATE, FileLock, open_file, parse_lines, read_file
+from smspartner_async.cli._exit_codes import ExitCode
+from smspartner_async.cli._formats import jobs_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Collection, Generator, Iterable
     from pathlib import Path
 
 STORE: Final = "batch.db"
@@ -25,8 +28,20 @@ RESULTS: Final = "results.jsonl"
 """What release 0.1 wrote beside the store, or in its place; its runs lock this file."""
 
 
+_PAID: Final = {"paid", "failed"}
+_SETTLED: Final = {"done", "given_up", "not_rented"}  # any other may be paid
+
+
 class BatchFolderError(SMSPartnerError):
-    """The folder cannot be used for this batch now. Nothing was sent, and nothing was charged."""
+    """The folder cannot be used for this batch now. Nothing was sent, and nothing was charged.
+
+    Attributes:
+        exit_code: what earlier runs have left in the folder, as far as that is known.
+    """
+
+    def __init__(self, text: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 def sqlite_url(folder: Path) -> str:
@@ -67,25 +82,66 @@ def check_contents(folder: Path) -> None:
     """
     if (folder / STORE).exists():
         return
-    lines = [*_lines(folder / RESULTS)]
+    lines = _results(folder / RESULTS)
+    states = {str(line["id"]): str(line.get("state")) for line in lines if "id" in line}
     stores = [str(line["store"]) for line in lines if line.get("store")]
     if stores and not stores[-1].endswith(f"/{STORE}"):
-        raise BatchFolderError(
-            f"The jobs of this batch are in the store {stores[-1]}. Nothing was sent. Run them "
-            f"with: smspartner worker --store {stores[-1]}"
+        raise _refusal(
+            f"The jobs of this batch are in the store {stores[-1]}",
+            states.values(),
+            f"Run them with: smspartner worker --store {stores[-1]}",
         )
     if stores or (folder / f"{STORE}.journal").exists():
-        raise BatchFolderError(
-            f"{folder / STORE} is gone, and it knows what is paid for. Nothing was sent. Put it "
-            "back from a copy; for another batch, use another folder."
+        states |= _journaled(folder)
+        raise _refusal(
+            f"{folder / STORE} is gone, and it knows what is paid for",
+            states.values(),
+            "Put it back from a copy; for another batch, use another folder.",
         )
-    last_states = {line["id"]: line.get("state") for line in lines if "id" in line}
-    if {*last_states.values()} - {"not_rented"}:
-        raise BatchFolderError(
-            f"{folder} holds a batch that release 0.1 ran without a store. Nothing was sent. "
+    left = {*states.values()} - {"not_rented"}
+    if left:
+        finish = (
             "Finish it with that release (pip install 'smspartner_async<0.2', then the same "
             "command); for another batch, use another folder."
         )
+        finished = (
+            "Whatever it paid for has its file, or was given up. To rent other rows, use another "
+            "folder and list them alone: what is rented here would be paid for again there."
+        )
+        raise _refusal(
+            f"{folder} holds a batch that release 0.1 ran without a store",
+            states.values(),
+            finished if left <= _SETTLED else finish,
+        )
+
+
+def _refusal(what: str, states: Collection[str], advice: str) -> BatchFolderError:
+    """Return an error that counts what is paid without a file, or in doubt, and has its code."""
+    paid = sum(state in _PAID for state in states)
+    doubts = sum(state not in _PAID | _SETTLED for state in states)
+    counts = [f"{jobs_text(doubts)} may have been paid for"] * bool(doubts)
+    counts += [f"{jobs_text(paid)} paid for without a file"] * bool(paid)
+    code = ExitCode.PAID_WITHOUT_FILE if paid else ExitCode.FAILED
+    left = f" ({', '.join(counts)})" if counts else ""
+    text = f"{what}{left}. Nothing was sent. {advice}"
+    return BatchFolderError(text, ExitCode.MAYBE_PAID if doubts else code)
+
+
+def _journaled(folder: Path) -> dict[str, str]:
+    """Return the states of the jobs that the journals of a lost store name, as 0.1 calls them."""
+    from smspartner_async.durable._claims import claims_in  # noqa: PLC0415 - it takes a second
+    from smspartner_async.durable._records import load_job  # noqa: PLC0415 - it takes a second
+
+    claims = claims_in(folder / f"{STORE}.journal", "", beside_store=True)
+    found = filter(None, (claims.unknown(name, 0, ()) for name in claims.job_ids()))
+    return {
+        one.job: "renting"
+        if one.token is None
+        else "done"
+        if (folder / load_job(one.job, one.content).path.name).exists()
+        else "paid"
+        for one in found
+    }
 
 
 def copy_store(folder: Path, into: Path) -> bool:
@@ -101,9 +157,8 @@ def is_moved(folder: Path, files: Iterable[Path]) -> bool:
 
     A folder of release 0.1 says nothing of itself: there the `files` of its jobs do.
     """
-    known = next(_lines(folder / LOCK), None)
-    if known is not None:
-        return known != _identity(folder)
+    if (folder / LOCK).exists() and (known := parse_lines(read_file(folder / LOCK))):
+        return known[0] != _identity(folder)
     here = folder.resolve()
     return any(file.parent.resolve() != here for file in files)
 
@@ -117,13 +172,13 @@ def _identity(folder: Path) -> dict[str, Any]:
     return {"path": str(folder.resolve()), "inode": folder.stat().st_ino}
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _results(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of `results.jsonl`; one that cannot be read may be of a payment."""
     if not path.exists():
-        return
-    for text in read_file(path).splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:  # cut off, and never relied on
-            continue
-        if isinstance(line, dict):
-            yield line
+        return []
+    lines = [parse_lines(line) for line in read_file(path).split(b"\n")]
+    unreadable = {"id": "", "state": "unreadable"}
+    for line, following in pairwise(lines):  # the last one was cut off, and never relied on
+        if not line and (not following or following[0].get("state") != "cut"):
+            line.append(unreadable)
+    return [line for one in lines for line in one]
