@@ -170,6 +170,33 @@ async def test_a_watch_sees_what_was_written_late(
     assert seen == [JobState.QUEUED, JobState.GIVEN_UP]
 
 
+async def test_a_watch_reads_what_has_changed_since_its_last_look(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all jobs of a large store, each second."""
+    monkeypatch.setattr(durable_store, "_OVERLAP", 0)
+    read, numbers, enough = JobDatabase.read_jobs, list[int](), asyncio.Event()
+
+    async def counted(*args: Any, **options: Any) -> Any:
+        rows = await read(*args, **options)
+        numbers.append(len(rows))
+        if len(numbers) == 3:
+            enough.set()
+        return rows
+
+    async def watch() -> None:
+        async for _ in store.watch(interval=0.01):
+            pass
+
+    await store.submit(jobs_of(3, tmp_path))
+    monkeypatch.setattr(JobDatabase, "read_jobs", counted)
+    watching = asyncio.create_task(watch())
+    async with asyncio.timeout(120):  # so as not to hang where it is broken
+        await enough.wait()
+    watching.cancel()
+    assert numbers[:3] == [3, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("words", "options"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,16 @@ async def test_what_rents_nothing_is_never_refused(
     await parked(store, tmp_path, journal.path)
     await store.resolve("job-1", **way_out)
     assert (await store.record("job-1")).state is not JobState.NEEDS_ATTENTION
+
+
+async def test_a_token_that_a_person_has_found_brings_the_price_of_its_claim(
+    store: Store, tmp_path: Path, journal: Journal
+) -> None:
+    """The row itself has none where the worker was lost before it had an answer."""
+    record = await parked(store, tmp_path, journal.path, price="1.80")
+    assert record.price is None
+    await store.resolve("job-1", token="tok-9")
+    assert (await store.record("job-1")).price == Decimal("1.80")
 
 
 async def test_a_holder_that_has_ended_on_this_machine_sends_nothing(

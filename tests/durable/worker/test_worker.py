@@ -184,11 +184,13 @@ async def test_the_jobs_of_a_dead_worker_are_taken_over(store: Store, tmp_path: 
 # --- a disk that takes nothing more ---------------------------------------------------------
 
 
+@pytest.mark.parametrize("passes", [False, True])
 async def test_a_worker_ends_when_its_store_cannot_be_written_any_more(
-    store: Store, tmp_path: Path
+    store: Store, tmp_path: Path, *, passes: bool
 ) -> None:
     """The block is cancelled, and ends with one `StoreError`; no rent is sent from then on.
 
+    So it ends where it can be written again by then, too: what was to be written is missing.
     Nothing that was paid is forgotten, and the next worker pays for nothing twice.
     """
     await store.submit(jobs_of(6, tmp_path))
@@ -199,7 +201,11 @@ async def test_a_worker_ends_when_its_store_cannot_be_written_any_more(
             while not vendor.wire:  # noqa: ASYNC110 - the vendor's own count
                 await asyncio.sleep(0.005)
             broken.set()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                if passes:
+                    broken.clear()
 
     with refusing(READ_ONLY) as broken:
         with pytest.raises(StoreError, match=r"readonly.* Make its file and folder writable"):
@@ -207,7 +213,8 @@ async def test_a_worker_ends_when_its_store_cannot_be_written_any_more(
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
         assert vendor.wire == {1: 1}
         broken.clear()
-    async with at_work(store, vendor):
-        for number in range(1, 7):
-            assert (await end_of(store, f"job-{number}")).state is JobState.DONE
+    async with asyncio.timeout(120), at_work(store, vendor):
+        # In doubt at first, where that could be written: the token is in the journal.
+        while len(await store.records(JobState.DONE)) < 6:  # noqa: ASYNC110 - another task
+            await asyncio.sleep(0.02)
     assert vendor.wire == dict.fromkeys(range(1, 7), 1)
