@@ -40,6 +40,7 @@ from ._formats import (
     elapsed_time,
     jobs_text,
     money,
+    paid_text,
     print_facts,
     print_result,
     printable,
@@ -49,7 +50,6 @@ from ._formats import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-    from decimal import Decimal
 
     from rich.console import ConsoleRenderable, RichCast
 
@@ -164,15 +164,14 @@ class Display:
             table.add_row(f"{code}", meaning, error)
         self._out.print(table)
 
-    def states(self, states: Mapping[str, Mapping[str, Any]], paid: Decimal) -> None:
+    def states(self, states: Mapping[str, Mapping[str, Any]], total: Mapping[str, Any]) -> None:
         """Write how many jobs stand where, and what was paid for them."""
         table = Table(box=ROUNDED, show_footer=True, footer_style="bold")
-        total = sum(state["jobs"] for state in states.values())
         table.add_column("State", "All")
-        table.add_column("Jobs", f"{total:,}", justify="right")
-        table.add_column("Paid", money(paid), justify="right")
+        table.add_column("Jobs", f"{total['jobs']:,}", justify="right")
+        table.add_column("Paid", paid_text(total), justify="right")
         for state, stand in states.items():
-            table.add_row(state.replace("_", " "), f"{stand['jobs']:,}", money(stand["paid"]))
+            table.add_row(state.replace("_", " "), f"{stand['jobs']:,}", paid_text(stand))
         self._out.print(table)
 
     def document(self, document: Mapping[str, Any]) -> None:

@@ -60,6 +60,14 @@ def money(amount: Decimal, currency: str | None = None) -> str:
     return f"{format_amount(amount)} {printable(currency)}" if currency else format_amount(amount)
 
 
+def paid_text(total: Mapping[str, Any]) -> str:
+    """Write what was paid, with the number of payments whose price is not known, if any."""
+    known, unknown = total["paid"], total["paid_unknown"]
+    if not unknown:
+        return money(known)
+    return f"at least {money(known)}, and not known for {unknown:,}"
+
+
 def elapsed_time(seconds: float) -> str:
     """Write a time as a clock does: `0:07`, `12:30`, `1:02:03`."""
     minutes, seconds = divmod(int(seconds), 60)

@@ -246,7 +246,7 @@ def status(
     if as_csv:
         typer.echo(standing.as_csv(stand["records"]), nl=False)
         return
-    display.states(stand["states"], stand["paid"])
+    display.states(stand["states"], stand)
     show_late_tokens(display, records, place(store, out))
     display.jobs_failed(
         [

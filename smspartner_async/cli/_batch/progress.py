@@ -50,7 +50,8 @@ class Progress:
         agreed: what all of them cost at most; `None` where the vendor gave no price.
         requests: returns the number of requests sent so far.
         paid: the jobs whose price is not to be counted (again), by their ids.
-        spent: what was paid in this run.
+        spent: what was paid in this run, as far as its prices are known.
+        is_spent_known: whether they all are.
         states: how many of the jobs that have begun are in each state.
     """
 
@@ -60,6 +61,7 @@ class Progress:
     paid: set[str] = field(factory=set)
     clock: Callable[[], float] = time.monotonic
     spent: Decimal = field(default=Decimal(0), init=False)
+    is_spent_known: bool = field(default=True, init=False)
     states: Counter[JobState] = field(factory=Counter, init=False)
     _states: dict[str, JobState] = field(factory=dict, init=False)
     _began: dict[str, float] = field(factory=dict, init=False)
@@ -84,6 +86,7 @@ class Progress:
         if record.token is not None and record.id not in self.paid:
             self.paid.add(record.id)
             self.spent += record.price or 0
+            self.is_spent_known &= record.price is not None
         if not record.state.is_open and record.id in self._began:
             self._took += self.clock() - self._began.pop(record.id)
 
@@ -122,7 +125,7 @@ class Progress:
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         of = "" if self.agreed is None else f" of {money(self.agreed)}"
-        yield "spent", f"{money(self.spent)}{of}"
+        yield "spent", f"{'' if self.is_spent_known else 'at least '}{money(self.spent)}{of}"
         yield "requests", f"{self.requests():,}"
         yield "time so far", elapsed_time(self.elapsed)
         left = self.left()

@@ -14,7 +14,7 @@ from attrs import frozen
 from smspartner_async._errors import AuthenticationError, PriceExceededError, SMSPartnerError
 from smspartner_async._models import Targeting
 from smspartner_async._operations.part_name import leftovers_of
-from smspartner_async.cli._formats import beginning, jobs_text, money, people
+from smspartner_async.cli._formats import beginning, jobs_text, money, paid_text, people
 from smspartner_async.durable import JobState
 
 from .plan import PricedBatch, is_paid_without_file, price_jobs
@@ -244,7 +244,7 @@ def _end_facts(end: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     }
     stands = [f"{end[name]:,} {word}" for name, word in words.items() if end[name]]
     yield "Jobs", f"{end['jobs']:,}: {', '.join(stands)}" if stands else "none"
-    yield "Paid", money(end["paid"])
+    yield "Paid", paid_text(end)
     yield "Requests", f"{end['requests']:,}"
     yield "Store", end["store"]
 

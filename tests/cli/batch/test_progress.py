@@ -88,6 +88,15 @@ def test_a_job_goes_through_the_states_and_is_paid_once() -> None:
     assert progress.spent == 2 * PRICE
 
 
+def test_what_is_paid_without_a_known_price_makes_the_sum_a_least() -> None:
+    """The price of a token may be missing, in a journal of release 0.1 for example."""
+    progress = progress_of(2)
+    move(progress, 0, JobState.DONE)
+    assert "spent 1.80 of 3,600.00" in progress.line()
+    progress.update(recorded(JOBS[1], JobState.DONE, token="tok"))
+    assert "spent at least 1.80 of 3,600.00" in progress.line()
+
+
 def test_what_an_earlier_run_paid_is_not_spent_again() -> None:
     """The price of a job that was paid before this run is not counted as spent in it."""
     progress = progress_of(1, paid={JOBS[0].id})

@@ -174,6 +174,7 @@ def test_requests_are_counted(shell: Shell, tmp_path: Path) -> None:
         "in_doubt": 0,
         "not_rented": 0,
         "paid_twice": 0,
+        "paid_unknown": 0,
         "requests": shell.sandbox.requests.total(),
         "store": str(Path("out", "batch.db")),
     }

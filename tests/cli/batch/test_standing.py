@@ -22,6 +22,7 @@ from smspartner_async.cli._batch.standing import (
     summary,
 )
 from smspartner_async.cli._display import Display
+from smspartner_async.cli._formats import paid_text
 from smspartner_async.durable import JobState
 
 from .test_plan import recorded
@@ -75,6 +76,26 @@ def test_rows_are_the_same_in_csv() -> None:
     assert rows[0]["paid"] == "1.80"
     assert rows[1]["error"] == 'No, "never".'
     assert rows[0].keys() == job_row(records[0]).keys()
+
+
+def test_what_was_paid_at_a_price_that_nobody_knows_is_counted() -> None:
+    """Of a journal of release 0.1, of a person, or late: the sum is not all that was paid."""
+    records = [
+        recorded(JOB, S.DONE, token="tok"),
+        recorded(OTHER, S.DONE, late_tokens=("late",), **PAID),
+    ]
+    stand = standing(records)
+    assert (stand["paid"], stand["paid_unknown"]) == (PRICE, 2)
+    assert stand["states"] == {"done": {"jobs": 2, "paid": PRICE, "paid_unknown": 2}}
+    assert [row["paid"] for row in stand["records"]] == [None, PRICE]
+    assert [row["paid"] for row in csv.DictReader(io.StringIO(as_csv(stand["records"])))] == [
+        "",
+        "1.80",
+    ]
+    end = summary([JOB, OTHER], {one.id: one for one in records})
+    assert (end["paid"], end["paid_unknown"]) == (PRICE, 2)
+    assert paid_text(end) == "at least 1.80, and not known for 2"
+    assert standing([recorded(JOB, S.FAILED)])["paid_unknown"] == 0
 
 
 def test_a_second_payment_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

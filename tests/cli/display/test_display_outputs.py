@@ -100,16 +100,17 @@ def test_tables_of_states_and_of_codes(capsys: pytest.CaptureFixture[str]) -> No
     """Their sums are those of all rows."""
     display = Display()
     stands: dict[str, dict[str, Any]] = {
-        "done": {"jobs": 1000, "paid": Decimal("1.80")},
-        "needs_attention": {"jobs": 1, "paid": Decimal(0)},
+        "done": {"jobs": 1000, "paid": Decimal("1.80"), "paid_unknown": 2},
+        "needs_attention": {"jobs": 1, "paid": Decimal(0), "paid_unknown": 0},
     }
-    display.states(stands, Decimal("1.80"))
+    display.states(stands, {"jobs": 1001, "paid": Decimal("1.80"), "paid_unknown": 2})
     display.codes([(4, "may be paid", "RentOutcomeUnknownError")])
     display.doubt([("Job", "a")], "Look first.", ["smspartner credits"], beside=False)
     display.define([("Means", "a sentence")])
     out = " ".join(capsys.readouterr().out.split())
     assert "needs attention │ 1 │ 0.00" in out
-    assert "All │ 1,001 │ 1.80" in out
+    assert "done │ 1,000 │ at least 1.80, and not known for 2 │" in out
+    assert "All │ 1,001 │ at least 1.80, and not known for 2 │" in out
     assert "4 │ may be paid │ RentOutcomeUnknownError" in out
     assert "Job a Look first. smspartner credits Means a sentence" in out
 
