@@ -4,6 +4,7 @@ What takes a second to import (DBOS) is imported where it is used.
 """
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -238,7 +239,7 @@ def status(
     )
 
     display = Display(as_json=as_json)
-    records = asyncio.run(_records(url, None if out is None else display))
+    records = asyncio.run(_records(url, out, display))
     stand = standing.standing(records)
     if as_json:
         display.document(stand)
@@ -350,14 +351,26 @@ def existing_store(url: str) -> "Store":
     return store
 
 
-async def _records(url: str, display: Display | None) -> "tuple[JobRecord, ...]":
-    """Return all records; those of a batch, for which there is a `display`, with its journals."""
-    from .run import adopt_from_journals  # noqa: PLC0415 - it takes a second
+async def _records(url: str, out: Path | None, display: Display) -> "tuple[JobRecord, ...]":
+    """Return all records; those of a batch, in the folder `out`, with its journals.
 
-    async with existing_store(url) as opened:
-        if display is not None:
-            await adopt_from_journals(opened, display)
-        return await opened.records()
+    Those of a SQLite file that cannot be written are read from a copy.
+    """
+    from .run import adopt_from_journals, records_in_copy  # noqa: PLC0415 - it takes a second
+
+    store = existing_store(url)
+    database = Path(store.url.database or "")
+    try:
+        async with store:
+            if out is not None:
+                await adopt_from_journals(store, database, display)
+            return await store.records()
+    except SMSPartnerError as error:
+        with suppress(SMSPartnerError, OSError):
+            if records := await records_in_copy(database, display):
+                display.note(f"{error} What follows is read from a copy.")
+                return records
+        raise
 
 
 async def _resume(url: str, jobs: list[str], display: Display) -> dict[str, str]:

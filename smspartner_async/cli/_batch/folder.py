@@ -5,11 +5,13 @@ Knows the disk, and neither the network nor the store's contents.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from smspartner_async._errors import SMSPartnerError
@@ -19,7 +21,6 @@ from smspartner_async.cli._formats import jobs_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
-    from pathlib import Path
 
 STORE: Final = "batch.db"
 """The store of a batch, in its folder."""
@@ -61,7 +62,7 @@ def locked(folder: Path) -> Generator[None, None, None]:
     with ExitStack() as stack:
         for name in (LOCK, RESULTS):
             if name == LOCK or (folder / name).exists():
-                fd = open_file(folder / name, os.O_RDWR | os.O_CREAT | PRIVATE)
+                fd = _open_to_lock(folder / name)
                 stack.callback(os.close, fd)
                 try:
                     stack.callback(FileLock.acquire(fd, folder / name).release)
@@ -72,6 +73,17 @@ def locked(folder: Path) -> Generator[None, None, None]:
                     ) from None
         check_contents(folder)
         yield
+
+
+def _open_to_lock(path: Path) -> int:
+    try:
+        return open_file(path, os.O_RDWR | os.O_CREAT | PRIVATE)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}:
+            raise
+        advice = "Make the folder writable, with room on its disk, and type it again"
+        text = f"{error.strerror}. Nothing was sent. {advice}"
+        raise OSError(error.errno, text, str(path)) from None
 
 
 def check_contents(folder: Path) -> None:
@@ -144,11 +156,11 @@ def _journaled(folder: Path) -> dict[str, str]:
     }
 
 
-def copy_store(folder: Path, into: Path) -> bool:
-    """Copy the store of a batch, with what is not yet in its file. Return whether there is one."""
-    for path in folder.glob(f"{STORE}*"):
-        if path.is_file():
-            shutil.copy(path, into)
+def copy_store(database: Path, into: Path) -> bool:
+    """Copy a store, with what is not yet in its file, to `into`. Return whether there is one."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        if (path := Path(f"{database}{suffix}")).is_file():
+            shutil.copyfile(path, into / f"{STORE}{suffix}")
     return (into / STORE).exists()
 
 

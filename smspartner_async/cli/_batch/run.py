@@ -52,6 +52,16 @@ _POLL_EVERY: Final = 0.5
 _LEAST_SPACE: Final = 8 * 2**20  # bytes
 
 
+async def records_in_copy(database: Path, display: Display) -> tuple[JobRecord, ...]:
+    """Return the records of a store that cannot be written, with what its journals know."""
+    with TemporaryDirectory() as temporary:
+        if not copy_store(database, Path(temporary)):
+            return ()
+        async with Store(sqlite_url(Path(temporary))) as store:
+            await adopt_from_journals(store, database, display)
+            return await store.records()
+
+
 def _is_about_no_job(record: logging.LogRecord) -> bool:
     """Return whether a warning says more than the record of a job, which is shown anyway."""
     is_unknown = isinstance(record.args, tuple) and isinstance(
@@ -60,9 +70,9 @@ def _is_about_no_job(record: logging.LogRecord) -> bool:
     return not (is_unknown or str(record.msg).startswith("job "))
 
 
-async def adopt_from_journals(store: Store, display: Display) -> None:
+async def adopt_from_journals(store: Store, database: Path, display: Display) -> None:
     """Record what the journals beside a store know of its jobs, and it does not: an older copy."""
-    read = partial(claims_in, Path(f"{store.url.database}.journal"), beside_store=True)
+    read = partial(claims_in, Path(f"{database}.journal"), beside_store=True)
     if lost := await store._database.run(adopt, read):  # noqa: SLF001 - its workers' transaction
         display.note(
             f"The journal names rents that the store, perhaps an older copy, does not know: "
@@ -122,7 +132,7 @@ class BatchRun:
                 if not self.options.dry_run:
                     # What an earlier run agreed to, and a kill kept from being taken back.
                     await self._do(store, withdraw_all)
-                await adopt_from_journals(store, self.display)
+                await adopt_from_journals(store, self.folder / STORE, self.display)
                 await self._read(store)
                 await self._agree(store)
                 if self.options.dry_run:
@@ -236,10 +246,9 @@ class BatchRun:
 
     async def read_copy(self) -> None:
         """Read the records from a copy of the store, where its own disk is full or read-only."""
-        with suppress(SMSPartnerError, OSError), TemporaryDirectory() as temporary:
-            if copy_store(self.folder, Path(temporary)):
-                async with Store(sqlite_url(Path(temporary))) as store:
-                    await self._read(store)
+        with suppress(SMSPartnerError, OSError):
+            records = await records_in_copy(self.folder / STORE, self.display)
+            self.records = {record.id: record for record in records}
 
     async def _read(self, store: Store) -> None:
         self.records = {record.id: record for record in await store.records()}

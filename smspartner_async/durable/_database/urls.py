@@ -110,12 +110,12 @@ def dispose_dbos_engine(engine: sa.Engine) -> None:
 
 def describe_failure(url: sa.URL, error: Exception) -> str:
     """Return one sentence on why a store cannot be used."""
-    reason = str(getattr(error, "orig", None) or error).strip()
+    reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error).strip()
     reason = reason.splitlines()[0] if reason else type(error).__name__
     hint = ""
-    if "disk is full" in reason or "disk I/O" in reason:  # the latter: a quota that is used up
+    if re.search("disk is full|disk I/O|No space", reason):  # the second: a quota that is used up
         hint = " What was paid stays known. Make room on its disk, and try again."
-    if "readonly" in reason:
+    if re.search("readonly|Read-only|Permission denied", reason):
         hint = " What was paid stays known. Make its file and folder writable, and try again."
     if re.search("prepared statement .* (already exists|does not exist)", reason):
         hint = " A pgbouncer in front of it has to be in session mode (pool_mode = session)."
@@ -157,9 +157,7 @@ def prepare_file(url: sa.URL) -> None:
         path.chmod(OWNER_ONLY)
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # stays set; readers block nobody
-    except OSError as error:
-        raise StoreError(f"{path} cannot be used: {error.strerror}.") from error
-    except DBAPIError as error:
+    except (OSError, DBAPIError) as error:
         raise StoreError(describe_failure(url, error)) from error
     finally:
         engine.dispose()

@@ -24,7 +24,7 @@ pytest.importorskip("dbos")
 
 from smspartner_async.cli._batch import folder
 from smspartner_async.cli._batch import run as batch_run
-from smspartner_async.durable import _store
+from smspartner_async.durable._database import urls
 from smspartner_async.durable._database.agreements import agree
 
 
@@ -198,13 +198,13 @@ def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
     write_jobs(tmp_path, 1)
     assert run(shell, "--yes").exit_code == 3
     owner, name = {
-        "the store": (_store, "prepare_file"),
+        "the store": (urls, "check_writable"),
         "the lock": (folder, "open_file"),
     }[what]
     real: Any = getattr(owner, name)
 
     def refused(given: Any, *more: Any) -> Any:
-        if Path("out").resolve() in Path(getattr(given, "database", given)).resolve().parents:
+        if Path("out").resolve() in Path(given).resolve().parents:
             raise OSError(errno.EROFS, "Read-only file system", str(given))
         return real(given, *more)
 
@@ -213,8 +213,26 @@ def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
     result = run(shell, "--yes")
     assert result.exit_code == 3, result.output
     assert "Read-only file system" in result.stderr
+    assert re.search(r"Make (the|its file and) folder writable", result.stderr)
     assert re.search(r"^Jobs +1: 1 paid for without a file$", result.stdout, re.MULTILINE)
     assert shell.sandbox.requests.total() == before
+    status = shell.run("batch", "status", "--out", "out")
+    assert status.exit_code == 0, status.output
+    assert re.search(r"^│ failed +│ +1 │ +1.80 │$", status.stdout, re.MULTILINE)
+    assert ("What follows is read from a copy" in status.stderr) == (what == "the store")
+
+
+def test_status_of_a_file_that_cannot_be_read_either_is_one_error(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store cannot be copied, the error is that of the store, and says what to do."""
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 0
+    Path("out", "batch.db").write_bytes(b"no database" * 100)
+    status = shell.run("batch", "status", "--out", "out")
+    assert status.exit_code == 1
+    assert "file is not a database" in status.stderr
+    assert "read from a copy" not in status.stderr
 
 
 # --- an older copy of the store beside its journal ------------------------------------------
