@@ -7,7 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dbos import DBOS
@@ -18,7 +18,7 @@ from store_work import end_of, until_waiting
 
 from benchmarks.durable_runs import VendorProcess
 from smspartner_async import ConfigurationError
-from smspartner_async.durable import JobState, Store, _context
+from smspartner_async.durable import JobState, Store, _context, _worker, _workflow
 from smspartner_async.durable._database.urls import (
     create_dbos_engine,
     dispose_dbos_engine,
@@ -26,7 +26,7 @@ from smspartner_async.durable._database.urls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from smspartner_async import SMSPartnerClient
@@ -111,6 +111,40 @@ async def test_jobs_of_an_application_continue_with_its_next_worker(
             for number in (1, 2):
                 assert (await end_of(store, f"job-{number}")).state is JobState.DONE
     assert vendor.wire == {1: 1, 2: 1}
+
+
+async def test_what_dbos_executes_here_again_is_not_queued_a_second_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that a worker handed over, and DBOS gave back to this process, has one execution."""
+    await store.submit(jobs_of(1, tmp_path))
+    vendor, begun, again = Vendor(states={"tok-1": 1}), asyncio.Event(), list[list[str]]()
+    wait: Any = _context.wait_for_worker
+
+    async def waiting() -> Any:
+        begun.set()
+        return await wait()
+
+    async def resume(workflows: Iterable[str]) -> None:
+        again.append([*workflows])
+
+    async with (
+        asyncio.timeout(120),  # so as not to hang where it is broken
+        FaultServer(default=vendor) as server,
+        client_of(server) as client,
+        application(tmp_path, executor_id="machine-1") as dbos,
+    ):
+        async with store.worker(client, take_over_after=3600, dbos=dbos):
+            await until_waiting(store, 1)
+        vendor.states.clear()
+        monkeypatch.setattr(_workflow, "wait_for_worker", waiting)
+        await DBOS.resume_workflows_async(["smspartner:job-1:1"])  # as one elsewhere would
+        await begun.wait()
+        monkeypatch.setattr(_worker, "_resume", resume)
+        async with store.worker(client, take_over_after=3600, dbos=dbos):
+            assert (await end_of(store, "job-1")).state is JobState.DONE
+    assert again == [[]]
+    assert vendor.wire == {1: 1}
 
 
 PROGRAM = """
