@@ -25,7 +25,7 @@ try:
     from ._doctor.command import doctor
     from ._exit_codes import ExitCode, exit_code_of, gravest
     from ._explain import explain
-    from ._interrupt import first_interrupt_only, keep_in_file
+    from ._interrupt import first_interrupt_only, keep_in_file, treat_signals_as_ctrl_c
     from ._offline import demo, sandbox
     from ._options import (
         PAYING,
@@ -354,4 +354,5 @@ def main() -> None:
     # What was paid for or saved must not look failed because its name has an odd letter.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    treat_signals_as_ctrl_c()
     app(prog_name="smspartner")

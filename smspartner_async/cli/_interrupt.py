@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from types import FrameType
 
     from smspartner_async._models import Rental
 
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 # A terminal that is closed, or a lost ssh connection, sends SIGHUP; on Windows it is SIGBREAK.
 _NAMES: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _SIGNALS: Final = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+
+def treat_signals_as_ctrl_c() -> None:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, where they would just end it."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    on_ctrl_c = signal.getsignal(signal.SIGINT)  # asyncio's, while its loop runs
+    if not callable(on_ctrl_c):  # it is ignored, in the background of a shell for example
+        raise KeyboardInterrupt
+    on_ctrl_c(signal.SIGINT, frame)
 
 
 @contextmanager

@@ -21,28 +21,27 @@ from smspartner_async.cli import _interrupt
 from smspartner_async.cli._display import Display
 from smspartner_async.cli._interrupt import first_interrupt_only
 
-IGNORING_HANGUPS = """if True:
+IGNORING = """if True:
     import runpy, signal
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.{}, signal.SIG_IGN)
     runpy.run_module("smspartner_async.cli", run_name="__main__")
 """
+RENT = ("rent", *BEAUVAIS, "--yes")
 
 pytestmark = posix_only
 
 
 @asynccontextmanager
 async def renting(
-    *command: str, folder: Path, seconds: float = 1, **options: Any
+    *command: str, folder: Path, words: tuple[str, ...] = RENT, seconds: float = 1, **options: Any
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `rent` as a separate program, up to a moment at which its rent is under way."""
+    """Run `rent` as a separate program, up to a moment at which its request is under way."""
     async with FaultServer(default=stall_before_head(receipt("paid-for"), seconds)) as server:
         environment = {"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": server.base_url}
         program = await asyncio.create_subprocess_exec(
             sys.executable,
             *command,
-            "rent",
-            *BEAUVAIS,
-            "--yes",
+            *words,
             cwd=folder,
             env={**clean_environment(), "TMPDIR": str(folder), **environment},
             **{"stdout": -1, "stderr": -1, **options},
@@ -52,7 +51,7 @@ async def renting(
                 while not server.received:  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(0.01)
             yield program
-            assert server.count("rent") == 1
+            assert len(server.received) == 1
         finally:
             if program.returncode is None:
                 program.kill()
@@ -103,7 +102,7 @@ async def test_a_signal_during_a_rent_costs_no_token(name: str, tmp_path: Path) 
 
 async def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """Started by nohup, a rent runs to its end when the terminal is closed."""
-    async with renting("-c", IGNORING_HANGUPS, folder=tmp_path) as program:
+    async with renting("-c", IGNORING.format("SIGHUP"), folder=tmp_path) as program:
         program.send_signal(signal.SIGHUP)
         out, err = await program.communicate()
     assert program.returncode == 0
@@ -111,12 +110,30 @@ async def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     assert b"Stopping" not in err
 
 
+@pytest.mark.parametrize(("words", "code"), [(("credits",), 130), (("wait", "tok"), 3)])
+@pytest.mark.parametrize(
+    ("name", "ignored"),
+    [("SIGINT", None), ("SIGTERM", None), ("SIGHUP", None), ("SIGTERM", "SIGINT")],
+)
+async def test_any_signal_ends_a_command_as_ctrl_c_does(
+    name: str, ignored: str | None, words: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    """The command: 130 is any signal, at any moment; also where a shell lets Ctrl-C be ignored."""
+    command = ("-c", IGNORING.format(ignored)) if ignored else ("-m", "smspartner_async.cli")
+    async with renting(*command, folder=tmp_path, words=words, seconds=60) as program:
+        program.send_signal(signal.Signals[name])
+        _, err = await program.communicate()
+    assert program.returncode == code
+    assert err.rstrip().endswith(b"Interrupted.")
+    assert (b"wait for it again" in err) == (code == 3)
+
+
 async def test_the_token_is_in_a_file_when_the_terminal_is_closed(tmp_path: Path) -> None:
     """A paid request, 6: where nobody can see the token any more, only the owner can read it."""
     import pty  # noqa: PLC0415 - Windows has none
 
     ours, theirs = pty.openpty()
-    terminal = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    terminal: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
     command = "-m", "smspartner_async.cli"
     async with renting(*command, folder=tmp_path, start_new_session=True, **terminal) as program:
         os.close(theirs)

@@ -58,11 +58,13 @@ def locked(folder: Path) -> Generator[None, None, None]:
         BatchFolderError: another run has it, or it is not to be used; see `check_contents`.
         OSError: the disk refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with _disk_advice():
+        folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for name in (LOCK, RESULTS):
             if name == LOCK or (folder / name).exists():
-                fd = _open_to_lock(folder / name)
+                with _disk_advice():
+                    fd = open_file(folder / name, os.O_RDWR | os.O_CREAT | PRIVATE)
                 stack.callback(os.close, fd)
                 try:
                     stack.callback(FileLock.acquire(fd, folder / name).release)
@@ -75,15 +77,21 @@ def locked(folder: Path) -> Generator[None, None, None]:
         yield
 
 
-def _open_to_lock(path: Path) -> int:
+@contextmanager
+def _disk_advice() -> Generator[None, None, None]:
+    """Add to an error of a disk that takes nothing what it means, and what to do."""
     try:
-        return open_file(path, os.O_RDWR | os.O_CREAT | PRIVATE)
+        yield
+    except FileExistsError as error:
+        raise BatchFolderError(
+            f"{error.filename} is no folder. Nothing was sent. Give --out another name."
+        ) from None
     except OSError as error:
         if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}:
             raise
         advice = "Make the folder writable, with room on its disk, and type it again"
         text = f"{error.strerror}. Nothing was sent. {advice}"
-        raise OSError(error.errno, text, str(path)) from None
+        raise OSError(error.errno, text, error.filename) from None
 
 
 def check_contents(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -46,6 +47,33 @@ def test_a_second_run_in_the_folder_is_refused(shell: Shell, tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "Another run works in out right now. Nothing was sent." in result.stderr
     assert not shell.sandbox.requests
+
+
+@pytest.mark.parametrize("what", ["file", "dangling link"])
+def test_what_is_no_folder_is_refused(shell: Shell, tmp_path: Path, what: str) -> None:
+    """An `--out` that is a file, or a link to nothing, is one sentence, and nothing is sent."""
+    write_jobs(tmp_path, 1)
+    Path("out").touch() if what == "file" else Path("out").symlink_to("nowhere")
+    result = run(shell, "--yes")
+    assert result.exit_code == 1
+    assert "out is no folder. Nothing was sent. Give --out another name." in result.stderr
+    assert not shell.sandbox.requests
+
+
+def test_a_disk_that_takes_no_folder_says_what_to_do(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full or read-only disk: what it means for the money, and one advice."""
+
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    write_jobs(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        result = run(shell, "--yes")
+    assert result.exit_code == 1
+    assert "No space left on device. Nothing was sent. Make the folder writable" in result.stderr
 
 
 def test_a_run_of_release_0_1_locks_the_folder_too(shell: Shell, tmp_path: Path) -> None:
