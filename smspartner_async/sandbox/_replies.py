@@ -106,14 +106,7 @@ def quote(order: Order, spelling: Spelling) -> dict[str, Any]:
 
 def receipt(order: Order, token: str, spelling: Spelling) -> dict[str, Any]:
     """Answer `rent`: a quote and the token. The vendor does not show this reply."""
-    answer = quote(order, spelling)
-    return {
-        "success": True,
-        "op": order.op,
-        "token": token,
-        "datas": answer["datas"],
-        "cost": answer["cost"],
-    }
+    return {"success": True, "op": order.op, "token": token, **quote(order, spelling)}
 
 
 def status(order: Order, token: str, state: int, spelling: Spelling) -> dict[str, Any]:

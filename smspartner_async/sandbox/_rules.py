@@ -5,8 +5,8 @@ balance, nor HTTP.
 """
 
 import json
+import math
 import re
-import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
@@ -162,13 +162,13 @@ def read_order(body: Mapping[str, Any]) -> Order:
         if "urlNotification" in place and not _is_url(place["urlNotification"]):
             raise RefusedError(5)
     sexe = _sexe(parameters)
-    min_age = _age(parameters, "minAge", missing=9, refused=12, least=_YOUNGEST)
-    max_age = _age(parameters, "maxAge", missing=13, refused=14, most=_OLDEST)
+    min_age = _in_range(parameters.get("minAge"), blank=9, refused=12, least=_YOUNGEST)
+    max_age = _in_range(parameters.get("maxAge"), blank=13, refused=14, most=_OLDEST)
     if "interest" not in parameters and "subInterest" not in parameters:
         raise RefusedError(19)
-    interest = _positive(parameters, "interest", empty=16, refused=15)
-    sub_interest = _positive(parameters, "subInterest", empty=17, refused=18)
-    category = _positive(parameters, "category", empty=22, refused=23)
+    interest = _positive(parameters, "interest", blank=16, refused=15)
+    sub_interest = _positive(parameters, "subInterest", blank=17, refused=18)
+    category = _positive(parameters, "category", blank=22, refused=23)
     # No code is documented for a targeting that can match nobody.
     if min_age > max_age or category not in _CATEGORIES:
         raise RefusedError(61)
@@ -222,13 +222,10 @@ def _wanted(volumes: object) -> dict[str, int]:
         return {}
     if not isinstance(volumes, dict):
         raise RefusedError(26)
-    wanted = {}
-    for code, volume in volumes.items():
-        number = _number(volume)
-        if number is None or number <= 0:
-            raise RefusedError(26)
-        wanted[code.strip().upper()] = number
-    return wanted
+    return {
+        code.strip().upper(): _in_range(volume, blank=26, refused=26, least=1)
+        for code, volume in volumes.items()
+    }
 
 
 def _sexe(parameters: Mapping[str, Any]) -> str:
@@ -240,41 +237,24 @@ def _sexe(parameters: Mapping[str, Any]) -> str:
     return sexe
 
 
-def _age(
-    parameters: Mapping[str, Any],
-    name: str,
-    *,
-    missing: int,
-    refused: int,
-    least: int = 0,
-    most: int = sys.maxsize,
-) -> int:
-    if _is_blank(parameters.get(name)):
-        raise RefusedError(missing)
-    age = _number(parameters[name])
-    if age is None or not least <= age <= most:
-        raise RefusedError(refused)
-    return age
-
-
-def _positive(parameters: Mapping[str, Any], name: str, *, empty: int, refused: int) -> int | None:
+def _positive(parameters: Mapping[str, Any], name: str, *, blank: int, refused: int) -> int | None:
+    """Read an optional number above 0."""
     if name not in parameters:
         return None
-    if _is_blank(parameters[name]):
-        raise RefusedError(empty)
-    number = _number(parameters[name])
-    if number is None or number <= 0:
-        raise RefusedError(refused)
-    return number
+    return _in_range(parameters[name], blank=blank, refused=refused, least=1)
 
 
-def _number(value: object) -> int | None:
+def _in_range(
+    value: object, *, blank: int, refused: int, least: int = 0, most: float = math.inf
+) -> int:
     """Read a whole number sent as a number or, like the manual's PHP sample does, as text."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if _is_blank(value):
+        raise RefusedError(blank)
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
-        return int(value)
-    return None
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise RefusedError(refused)
+    return value
 
 
 def _from_text(value: object) -> object:

@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from types import TracebackType
 from typing import Final, Protocol, Self, TypeAlias
 
 from aiohttp import web
@@ -108,12 +107,7 @@ class Sandbox(Faults):
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def start(self) -> None:
