@@ -233,15 +233,16 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     if re.fullmatch(_SECONDS, text):
         seconds = float(text)
     else:
-        sent_at = _timestamp(headers.get("Date", ""))
+        sent_at = date_timestamp(headers.get("Date", ""))
         if sent_at is None:
             sent_at = (now or datetime.now(UTC)).timestamp()
-        moment = _timestamp(text)
+        moment = date_timestamp(text)
         seconds = 0.0 if moment is None else moment - sent_at
     return seconds if 0 < seconds < math.inf else None
 
 
-def _timestamp(date: str) -> float | None:
+def date_timestamp(date: str) -> float | None:
+    """Read an HTTP date as seconds since the epoch; return `None` for any other text."""
     try:
         moment = parsedate_to_datetime(date)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

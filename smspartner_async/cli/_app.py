@@ -21,7 +21,7 @@ try:
     from typer.core import TyperGroup
 
     from ._batch.cleaning import batch_app
-    from ._display import Display
+    from ._display import TO_RENT, Display
     from ._doctor.command import doctor
     from ._exit_codes import ExitCode, exit_code_of, gravest
     from ._explain import explain
@@ -236,11 +236,7 @@ def _agreed_price(
     ctx: typer.Context, display: Display, wish: Wish, max_total: Decimal | None
 ) -> Decimal | None:
     """Ask a person, and return the most that may be paid: what that person said yes to."""
-    if not display.can_ask:
-        raise SMSPartnerError(
-            "renting costs money, and there is no terminal to ask on. Nothing was rented. "
-            "Give --yes to rent without a question, and --max-total to limit the price."
-        )
+    display.check_can_ask(*TO_RENT)
 
     async def price_and_balance(client: SMSPartnerClient) -> tuple[Quote, Credits | None]:
         quote = await client.price(wish.targeting, wish.volumes)

@@ -58,6 +58,13 @@ if TYPE_CHECKING:
 
     from ._formats import Result
 
+TO_RENT: Final = (
+    "renting costs money",
+    "Nothing was rented.",
+    "rent without a question, and --max-total to limit the price",
+)
+"""What `check_can_ask` says before a rent."""
+
 # Redirected, even what belongs on stdout would end up on stderr.
 _LIVE: Final[dict[str, Any]] = {
     "transient": True,
@@ -222,7 +229,14 @@ class Display:
         if more:
             self.note(more)
 
-    def confirm(self, quote: Quote, account: Credits | None = None) -> None:
+    def check_can_ask(self, why: str, no: str, with_yes: str) -> None:
+        """Raise an `SMSPartnerError` where nobody can be asked, and `--yes` is needed."""
+        if not self.can_ask:
+            raise SMSPartnerError(
+                f"{why}, and there is no terminal to ask on. {no} Give --yes to {with_yes}."
+            )
+
+    def confirm(self, quote: Quote, account: Credits | None) -> None:
         """Show a price, and the balance where it is known, and ask whether to pay it."""
         print_result(self._err, quote)
         if account is not None:

@@ -9,18 +9,18 @@ from smspartner_async._errors import RentalNotFoundError, RentOutcomeUnknownErro
 
 
 class ExitCode(IntEnum):
-    """How a command ended. Of several that fit, the gravest: 4, 3, 130, 2, 1, 0."""
+    """How a command ended, the gravest last. Of several that fit, it is the gravest."""
 
     SUCCESS = 0
     FAILED = 1
     """Something failed; nothing is paid without a file, and nothing is in doubt."""
     USAGE = 2
     """The command line is wrong. Nothing was sent."""
+    INTERRUPTED = 130
+    """By Ctrl-C, or by any other signal."""
     PAID_WITHOUT_FILE = 3
     MAYBE_PAID = 4
     """A rent was sent, and whether it was charged is not known."""
-    INTERRUPTED = 130
-    """By Ctrl-C, or by any other signal."""
 
 
 MONEY: Final = {
@@ -35,9 +35,7 @@ MONEY: Final = {
 
 def gravest(*codes: ExitCode) -> ExitCode:
     """Return the code that says most about the money: 4, 3, 130, 2, 1, 0."""
-    order = [ExitCode.SUCCESS, ExitCode.FAILED, ExitCode.USAGE, ExitCode.INTERRUPTED]
-    order += [ExitCode.PAID_WITHOUT_FILE, ExitCode.MAYBE_PAID]
-    return max(codes, key=order.index)
+    return max(codes, key=[*ExitCode].index)
 
 
 def exit_code_of(error: BaseException, token: str | None = None) -> ExitCode:

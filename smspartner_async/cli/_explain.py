@@ -39,6 +39,10 @@ _CLASSES: Final[dict[int, type[SMSPartnerError]]] = {
     FAILED_CODE: RentalFailedError,
     TOO_MANY_REQUESTS: RateLimitError,
 }
+_MEANINGS: Final = CODE_MEANINGS | {
+    ALL_WENT_WELL: "all went well",
+    TOO_MANY_REQUESTS: "an HTTP status, no code",
+}
 
 
 def _complete_explain(incomplete: str) -> list[str]:
@@ -133,18 +137,14 @@ def explanation_of(asked: str) -> dict[str, Any]:
 
 
 def _explain_code(code: int) -> dict[str, Any]:
-    if code == ALL_WENT_WELL:
-        return _explanation(str(code), None, "all went well")
-    if code == TOO_MANY_REQUESTS:
-        return _explanation(str(code), RateLimitError, "an HTTP status, no code")
-    if code not in CODE_MEANINGS:
+    if code not in _MEANINGS:
         near = sorted(sorted(CODE_MEANINGS, key=lambda one: abs(one - code))[:3])
         raise SMSPartnerError(
             f"{code} is no code that the vendor documents for rentals (near it are "
             f"{', '.join(map(str, near))}). It is raised as APIError, with the vendor's own words. "
             f"{APIError.advice} All codes: smspartner explain"
         )
-    return _explanation(str(code), _CLASSES[code], CODE_MEANINGS[code])
+    return _explanation(str(code), _CLASSES.get(code), _MEANINGS[code])
 
 
 def _explanation(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from decimal import Decimal
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,6 +21,7 @@ from smspartner_async._values.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from decimal import Decimal
 
     from rich.console import Console
 
@@ -81,28 +81,22 @@ def state_name(state: RentalState) -> str:
 
 
 def to_plain(result: Result) -> dict[str, Any]:
-    """Make a result a document: money as text, states by name, the vendor's payload left out."""
+    """Make a result a document: states by name, the vendor's payload left out."""
     return attrs.asdict(
         result, filter=lambda attribute, _: attribute.name != "raw", value_serializer=_plain
     )
 
 
 def as_json(document: Mapping[str, Any]) -> str:
-    """Write a document for programs."""
+    """Write a document for programs, money as text."""
     # ASCII: right in every locale, and harmless on a terminal.
     return json.dumps(document, indent=2, default=str)
 
 
 def _plain(_: object, __: object, value: Any) -> Any:
-    match value:
-        case IntEnum():
-            return value.name
-        case Enum():
-            return value.value
-        case Decimal():
-            return str(value)
-        case _:
-            return value
+    if isinstance(value, IntEnum):
+        return value.name
+    return value.value if isinstance(value, Enum) else value
 
 
 def print_result(console: Console, result: Result) -> None:

@@ -29,7 +29,6 @@ def amount(text: str) -> Decimal:
 def keep_line(ctx: Any, words: Sequence[str]) -> None:
     """Keep what was typed, for `typed_line`."""
     ctx.meta[WORDS] = tuple(words)
-    ctx.meta[_LINE] = shlex.join(["smspartner", *words])
 
 
 def keep_token(ctx: typer.Context, token: str) -> None:
@@ -44,7 +43,7 @@ def kept_token(ctx: typer.Context) -> str | None:
 
 def typed_line(ctx: typer.Context) -> str:
     """Return what was typed, to be typed again."""
-    return str(ctx.meta[_LINE])
+    return shlex.join(["smspartner", *ctx.meta[WORDS]])
 
 
 def unwrap_help(*apps: typer.Typer) -> None:
@@ -60,7 +59,6 @@ def _whom(text: str, metavar: str | None = None) -> Any:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
 Token = Annotated[str, typer.Argument(metavar="TOKEN", help="What `rent` printed.")]
-_LINE: Final = "smspartner.line"
 WORDS: Final = "smspartner.words"
 PAYING: Final = "smspartner.paying"
 """Set in the context of a command as soon as it may send a rent."""

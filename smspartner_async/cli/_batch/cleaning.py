@@ -52,7 +52,9 @@ def clean(
         if not planned.jobs and not files:
             display.note("There is nothing to remove.")
         elif not yes:
-            _ask(display)
+            why, no = "what is removed does not come back", "Nothing was removed."
+            display.check_can_ask(why, no, "remove it without a question")
+            display.ask("Remove it for good?", no=no)
         done = asyncio.run(_clean(url, journal, dry_run=False))
     if as_json:
         display.document(
@@ -65,15 +67,6 @@ def clean(
         )
     else:
         display.facts([("Cleaned", jobs_text(len(done.jobs)))])
-
-
-def _ask(display: Display) -> None:
-    if not display.can_ask:
-        raise SMSPartnerError(
-            "what is removed does not come back, and there is no terminal to ask on. Nothing was "
-            "removed. Give --yes to remove it without a question."
-        )
-    display.ask("Remove it for good?", no="Nothing was removed.")
 
 
 async def _clean(url: str, journal: Path | None, **how: Any) -> "Cleaned":

@@ -188,18 +188,13 @@ def submit(
             "nobody: give each row a max_total, or --no-limit to rent at any price."
         )
     if not yes:
-        if not display.can_ask:
-            raise SMSPartnerError(
-                "workers rent what is submitted, and there is no terminal to ask on. Nothing was "
-                "submitted. Give --yes to submit without a question."
-            )
-        price = (
-            f"NO LIMIT: {len(without):,} rows have no max_total"
-            if without
-            else (f"at most {money(sum(limits, Decimal(0)))}")
-        )
+        no = "Nothing was submitted."
+        display.check_can_ask("workers rent what is submitted", no, "submit without a question")
+        price = f"at most {money(sum(limits, Decimal(0)))}"
+        if without:
+            price = f"NO LIMIT: {len(without):,} rows have no max_total"
         display.facts([("Jobs", f"{len(todo):,}"), ("Price", price)], beside=True)
-        display.ask("Have the workers rent them?", no="Nothing was submitted.")
+        display.ask("Have the workers rent them?", no=no)
     from smspartner_async.durable import Store  # noqa: PLC0415 - it takes a second
 
     out.mkdir(parents=True, exist_ok=True)

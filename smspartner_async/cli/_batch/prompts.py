@@ -14,6 +14,7 @@ from attrs import frozen
 from smspartner_async._errors import AuthenticationError, PriceExceededError, SMSPartnerError
 from smspartner_async._models import Targeting
 from smspartner_async._operations.part_name import leftovers_of
+from smspartner_async.cli._display import TO_RENT
 from smspartner_async.cli._formats import beginning, jobs_text, money, paid_text, people
 from smspartner_async.durable import JobState
 
@@ -62,11 +63,8 @@ async def price_and_ask(
         Exit: the answer was no.
         SMSPartnerError: it costs too much, or there is nobody to ask. Nothing was rented.
     """
-    if plan.to_rent and not (options.yes or options.dry_run or display.can_ask):
-        raise SMSPartnerError(
-            "renting costs money, and there is no terminal to ask on. Nothing was rented. "
-            "Give --yes to rent without a question, and --max-total to limit the price."
-        )
+    if plan.to_rent and not (options.yes or options.dry_run):
+        display.check_can_ask(*TO_RENT)
     account = await balance_of(client)
     if not plan.to_rent:
         return PricedBatch()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ssl
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import asdict, filters, frozen
 
 from smspartner_async._redaction import redact, without_numbers
 from smspartner_async._wire import inspection
+from smspartner_async._wire.reply import date_timestamp, is_chunked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from smspartner_async._http.exchange import Exchange
     from smspartner_async._models import Credits, Quote
@@ -24,6 +24,7 @@ SLOW: Final = 10.0  # seconds
 LONGEST_LINE: Final = 8190  # bytes of one line of a head: what HTTP servers and clients agree on
 MOST_LINES: Final = 100
 LEAST_DAYS: Final = 14  # for which a certificate is still valid
+_ERROR_STATUSES: Final = {200, *range(400, 500)} - {408, 429}
 _DAY: Final = 24 * 60 * 60
 _SHORTEST_SECRET: Final = 3  # characters; what is shorter stands in every text
 
@@ -59,13 +60,7 @@ class Finding:
 
     def as_plain(self) -> dict[str, str]:
         """Make a finding part of a document."""
-        return {
-            "about": self.about,
-            "verdict": self.verdict.value,
-            "seen": self.seen,
-            "expected": self.expected,
-            "detail": self.detail,
-        }
+        return {**asdict(self, filter=filters.exclude("private")), "verdict": self.verdict.value}
 
     def for_report(self, secrets: Collection[str]) -> dict[str, str]:
         """Make a finding part of a report for others, without secrets and phone numbers.
@@ -99,6 +94,13 @@ def judged(about: str, seen: str, expected: str, *, good: bool) -> Finding:
     return Finding(about=about, verdict=verdict, seen=seen, expected=expected)
 
 
+def _judge_all(about: str, seen: Iterable[Any], expected: str, good: Collection[Any]) -> Finding:
+    """Judge all values that a fact was seen to have; without one, it is not seen."""
+    if not (values := set(seen)):
+        return not_seen(about)
+    return judged(about, _listed(values), expected, good=values <= set(good))
+
+
 def not_seen(about: str, why: str = "") -> Finding:
     """Make a finding of a fact that did not show."""
     return Finding(about=about, verdict=Verdict.NOT_SEEN, seen=why)
@@ -123,13 +125,9 @@ def judge_credits(credits: Credits) -> Iterator[Finding]:  # noqa: A002 - what i
 def judge_quote(quote: Quote, asked: str) -> Iterator[Finding]:
     """Judge how a quote is written."""
     yield from _judge_kinds(quote.operation, inspection.quote_kinds(quote.raw))
-    words = inspection.area_types(quote.raw)
-    yield judged(
-        f"{quote.operation}: types of areas",
-        _listed(words) or "none",
-        _listed(inspection.AREA_TYPES),
-        good=bool(words) and words <= inspection.AREA_TYPES,
-    )
+    words, known = inspection.area_types(quote.raw), inspection.AREA_TYPES
+    about = f"{quote.operation}: types of areas"
+    yield _judge_all(about, words or {"none"}, _listed(known), known)
     areas = [area.location for area in quote.areas]
     yield judged(
         f"{quote.operation}: areas", _listed(areas) or "none", asked, good=areas == [asked]
@@ -156,73 +154,42 @@ def judge_volumes(quote: Quote, wanted: int) -> Finding:
 def _judge_kinds(operation: str, kinds: Mapping[str, set[str]]) -> Iterator[Finding]:
     for name, seen in kinds.items():
         expected = inspection.EXPECTED_KINDS[name]
-        yield judged(
-            f"{operation}: {name} is written as",
-            _listed(seen) or "nothing",
-            " or ".join(sorted(expected)),
-            good=bool(seen) and seen <= expected,
-        )
+        about, words = f"{operation}: {name} is written as", " or ".join(sorted(expected))
+        yield _judge_all(about, seen or {"nothing"}, words, expected)
 
 
 def judge_answers(answers: Sequence[Answer]) -> Iterator[Finding]:
     """Judge what all replies together show of HTTP."""
-    heads = [one.exchange.headers for one in answers if one.exchange.http_status is not None]
+    exchanges = [one.exchange for one in answers]
+    heads = [one.headers for one in exchanges if one.http_status is not None]
     if not heads:
         yield from map(not_seen, ("HTTP status", "media type", "framing", "latency"))
         return
-    yield _judge_good_statuses(answers)
-    yield _judge_bad_statuses(answers)
+    good = {one.http_status for one in exchanges if one.error is None}
+    yield _judge_all("HTTP status of an answer", good, "200", {200})
+    bad = {one.http_status for one in exchanges if getattr(one.error, "code", None) is not None}
+    expected = "200, or 400 to 499 but 408 and 429"
+    yield _judge_all("HTTP status of an error", bad, expected, _ERROR_STATUSES)
     types = {head.get("Content-Type", "none").partition(";")[0].strip().lower() for head in heads}
-    yield judged(
-        "media type", _listed(types), "application/json", good=types == {"application/json"}
-    )
-    framings = {_framing(head) for head in heads}
-    yield judged(
-        "framing",
-        _listed(framings),
-        "a length, or chunks",
-        good=not framings - {"a length", "chunks"},
-    )
-    codings = {
-        head["Content-Encoding"].lower()[:20] for head in heads if "Content-Encoding" in head
-    }
-    yield judged("compression", _listed(codings) or "none", "none", good=codings <= {"identity"})
+    yield _judge_all("media type", types, "application/json", {"application/json"})
+    framings = map(_framing, heads)
+    yield _judge_all("framing", framings, "a length, or chunks", {"a length", "chunks"})
+    codings = {head.get("Content-Encoding", "").lower()[:20] for head in heads} - {""}
+    yield _judge_all("compression", codings or {"none"}, "none", {"none", "identity"})
     closed = any(head.get("Connection", "").lower() == "close" for head in heads)
     seen = "closed behind a reply" if closed else "kept open"
     yield judged("connections", seen, "kept open", good=not closed)
     yield _judge_sizes(heads)
-    yield _judge_retry_after(heads)
+    delays = (_form_of_delay(head["Retry-After"]) for head in heads if "Retry-After" in head)
+    yield _judge_all("Retry-After", delays, "seconds, or a date", {"seconds", "a date"})
     yield _judge_limits(heads)
     yield _judge_clock(answers)
-    slowest = max(one.exchange.elapsed for one in answers)
+    slowest = max(one.elapsed for one in exchanges)
     yield judged("latency", f"up to {slowest:.2f} s", f"below {SLOW:.0f} s", good=slowest < SLOW)
 
 
-def _judge_good_statuses(answers: Iterable[Answer]) -> Finding:
-    statuses = {one.exchange.http_status for one in answers if one.exchange.error is None}
-    if not statuses:
-        return not_seen("HTTP status of an answer")
-    return judged("HTTP status of an answer", _listed(statuses), "200", good=statuses == {200})
-
-
-def _judge_bad_statuses(answers: Iterable[Answer]) -> Finding:
-    statuses = {
-        one.exchange.http_status
-        for one in answers
-        if getattr(one.exchange.error, "code", None) is not None
-    }
-    if not statuses:
-        return not_seen("HTTP status of an error")
-    return judged(
-        "HTTP status of an error",
-        _listed(statuses),
-        "200, or 400 to 499 but 408 and 429",
-        good=all(s == 200 or (400 <= (s or 0) < 500 and s not in {408, 429}) for s in statuses),  # noqa: PLR2004 - HTTP's
-    )
-
-
 def _framing(head: Mapping[str, str]) -> str:
-    if "chunked" in head.get("Transfer-Encoding", "").lower():
+    if is_chunked(head):
         return "chunks"
     return "a length" if "Content-Length" in head else "until the connection closes"
 
@@ -238,19 +205,10 @@ def _judge_sizes(heads: Iterable[Mapping[str, str]]) -> Finding:
     )
 
 
-def _judge_retry_after(heads: Iterable[Mapping[str, str]]) -> Finding:
-    values = {head["Retry-After"].strip() for head in heads if "Retry-After" in head}
-    if not values:
-        return not_seen("Retry-After")
-    forms = {_form_of_delay(value) for value in values}
-    good = not forms - {"seconds", "a date"}
-    return judged("Retry-After", _listed(forms), "seconds, or a date", good=good)
-
-
 def _form_of_delay(value: str) -> str:
-    if value.isascii() and value.isdigit():
+    if value.isascii() and value.strip().isdigit():
         return "seconds"
-    return "neither" if _moment(value) is None else "a date"
+    return "neither" if date_timestamp(value) is None else "a date"
 
 
 def _judge_limits(heads: Iterable[Mapping[str, str]]) -> Finding:
@@ -263,9 +221,9 @@ def _judge_limits(heads: Iterable[Mapping[str, str]]) -> Finding:
 
 def _judge_clock(answers: Iterable[Answer]) -> Finding:
     skews = [
-        abs((said - one.came_at).total_seconds())
+        abs(said - one.came_at.timestamp())
         for one in answers
-        if (said := _moment(one.exchange.headers.get("Date", ""))) is not None
+        if (said := date_timestamp(one.exchange.headers.get("Date", ""))) is not None
     ]
     if not skews:
         return not_seen("clock", "no reply had a Date")
@@ -275,14 +233,6 @@ def _judge_clock(answers: Iterable[Answer]) -> Finding:
         f"at most {MOST_SKEW:.0f} s apart",
         good=max(skews) <= MOST_SKEW,
     )
-
-
-def _moment(date: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(date)
-    except (ValueError, TypeError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _listed(values: Iterable[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -124,7 +125,8 @@ def test_a_result_for_people(result: _formats.Result, lines: list[str]) -> None:
 
 def test_a_result_for_programs() -> None:
     """Money is text, states and categories are names, and the vendor's payload is left out."""
-    assert _formats.to_plain(Credits(balance=Decimal("1200.50"), raw={"user": 1})) == {
+    account = Credits(balance=Decimal("1200.50"), raw={"user": 1})
+    assert json.loads(_formats.as_json(_formats.to_plain(account))) == {
         "balance": "1200.50",
         "currency": None,
         "sms": None,
