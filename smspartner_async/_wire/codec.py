@@ -10,7 +10,7 @@ import json
 import re
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import quote_plus
 
 import cattrs
@@ -149,11 +149,11 @@ class Wire:
         """Decode the reply to `calculate` or `price`. Totals are the vendor's, never recomputed."""
         payload = self._payload(operation, reply)
         if not {"datas", "cost"} & payload.keys():
-            self._refuse(operation, reply, "it has neither areas nor a cost")
+            raise self._foreign(operation, reply, "it has neither areas nor a cost")
         try:
             areas, total_volume = _areas_and_total(payload.get("datas"))
         except UNREADABLE:
-            self._refuse(operation, reply, "its areas cannot be read")
+            raise self._foreign(operation, reply, "its areas cannot be read") from None
         return Quote(
             operation=operation,
             areas=areas,
@@ -182,7 +182,7 @@ class Wire:
                 raw=answer,
             )
         try:
-            open_reply("rent", reply, secret=self._api_key, token="")
+            self._payload("rent", reply)
             problem = "it proves neither that the contacts were rented nor that they were not"
             error: SMSPartnerError = self._foreign("rent", reply, problem)
         except SMSPartnerError as no:
@@ -199,7 +199,7 @@ class Wire:
         payload = self._payload("status", reply, token)
         said = payload.get("status")
         if isinstance(said, bool) or not isinstance(said, (int, Decimal, str)):
-            self._refuse("status", reply, "it holds no status")
+            raise self._foreign("status", reply, "it holds no status")
         state, message = read_state(said, self._api_key)
         body = plain_body(reply)
         if body.count(b"[") + body.count(b"{") > _SHALLOW:
@@ -216,7 +216,7 @@ class Wire:
         try:
             return _read(Credits, flat)
         except UNREADABLE:
-            self._refuse("credits", reply, "it holds no balance")
+            raise self._foreign("credits", reply, "it holds no balance") from None
 
     def judge_file(self, token: str, reply: Reply) -> Verdict:
         """Judge by the beginning of its body whether a reply to `download` is the contact file."""
@@ -231,8 +231,7 @@ class Wire:
             error = refusal
         verdict = judge(reply, error)
         if verdict.problem and verdict.error is None:
-            foreign = foreign_reply("download", reply, verdict.problem, secret=self._api_key)
-            return evolve(verdict, error=foreign)
+            return evolve(verdict, error=self._foreign("download", reply, verdict.problem))
         return verdict
 
     def _payload(self, operation: Operation, reply: Reply, token: str = "") -> dict[str, Any]:
@@ -240,9 +239,6 @@ class Wire:
 
     def _foreign(self, operation: Operation, reply: Reply, problem: str) -> ResponseError:
         return foreign_reply(operation, reply, problem, secret=self._api_key)
-
-    def _refuse(self, operation: Operation, reply: Reply, problem: str) -> NoReturn:
-        raise self._foreign(operation, reply, problem)
 
 
 def _read_details(body: bytes) -> dict[str, Any]:
@@ -288,20 +284,10 @@ def _code(value: object) -> str:
     return _text(value).strip()
 
 
-def _codes_or_none(value: object, _: object) -> tuple[str, ...]:
+def _codes(value: object) -> tuple[str, ...]:
     codes = value.split(",") if isinstance(value, str) else value
-    try:
-        tidy = [_code(code) for code in (codes if isinstance(codes, list) else [codes])]
-    except UNREADABLE:
-        return ()
+    tidy = [_code(code) for code in (codes if isinstance(codes, list) else [codes])]
     return tuple(filter(None, tidy))
-
-
-def _areas_or_none(rows: object, _: object) -> tuple[AreaVolume, ...]:
-    try:
-        return _areas_and_total(rows)[0]
-    except UNREADABLE:
-        return ()
 
 
 def _area_type(value: object) -> str:
@@ -317,6 +303,10 @@ _SMALLEST_ZIPCODE: Final = 1000
 
 def _required(name: str, read: Callable[[Any], object]) -> Any:
     return override(rename=name, struct_hook=lambda value, _: read(value))
+
+
+def _or_empty(name: str, read: Callable[[Any], tuple[object, ...]]) -> Any:
+    return override(rename=name, struct_hook=lambda value, _: if_readable(read, value) or ())
 
 
 _FIELDS: Final[dict[type[Any], dict[str, Any]]] = {
@@ -338,9 +328,9 @@ _FIELDS: Final[dict[type[Any], dict[str, Any]]] = {
         "interest": _optional("interest", as_integer),
         "sub_interest": _optional("subInterest", as_integer),
         "category": _optional("category", lambda code: _CATEGORIES_BACK[as_integer(code)]),
-        "departments": override(rename="department", struct_hook=_codes_or_none),
-        "zipcodes": override(rename="zipcode", struct_hook=_codes_or_none),
-        "areas": override(rename="details_localisation", struct_hook=_areas_or_none),
+        "departments": _or_empty("department", _codes),
+        "zipcodes": _or_empty("zipcode", _codes),
+        "areas": _or_empty("details_localisation", lambda rows: _areas_and_total(rows)[0]),
     },
     Credits: {
         "balance": _required("balance", as_decimal),
