@@ -118,24 +118,6 @@ class RequestPipeline:
         )
         return self._with_retries(request, attempt, exchange.may_repeat)
 
-    def try_acquire_poll(self) -> bool:
-        """Return whether a poll may be sent now; if so, `poll` must follow at once."""
-        self.state.check_usable()
-        return self.limiter.try_acquire()
-
-    def acquire_poll(self, deadline: float | None, since: float) -> Awaitable[None]:
-        """Wait for the turn of a poll in the queue; `poll` must follow at once.
-
-        Args:
-            deadline: loop time up to which to wait.
-            since: loop time of the last poll of the same rental: the oldest goes first.
-
-        Raises:
-            RateLimitError: a cool-down ends after the deadline. Nothing is sent.
-            TransportError: the deadline passed in the queue. Nothing is sent.
-        """
-        return self.limiter.acquire("status", deadline=deadline, since=since)
-
     def poll(
         self,
         request: Request,
@@ -143,7 +125,10 @@ class RequestPipeline:
         deadline: float | None,
         listeners: Callable[[], Sequence[OnExchange]],
     ) -> Awaitable[_T]:
-        """Send a poll once, and read its reply. It is reported to what `listeners` returns."""
+        """Send a poll that has its turn once, and read its reply.
+
+        It is reported to what `listeners` returns.
+        """
         exchange = partial(self.transport.exchange, request, deadline)
         return self._run(
             request, exchange, read, listeners, pooled=True, polling=True, deadline=deadline
@@ -165,26 +150,14 @@ class RequestPipeline:
         arguments = request, exchange, read, self._listeners, number
         if self.limiter.try_acquire(pooled=pooled):
             return self._run(*arguments, pooled=pooled)
-        run = partial(self._run, *arguments, pooled=pooled)
-        return self._queue(request, run, pooled=pooled, priority=priority, since=since)
-
-    async def _queue(
-        self,
-        request: Request,
-        run: Callable[[], Awaitable[_T]],
-        *,
-        pooled: bool,
-        priority: bool,
-        since: float | None,
-    ) -> _T:
-        await self.limiter.acquire(
+        turn = self.limiter.acquire(
             request.operation,
             pooled=pooled,
             max_wait=self.options.request_timeout,
             priority=priority,
             since=since,
         )
-        return await run()
+        return _run_after(turn, partial(self._run, *arguments, pooled=pooled))
 
     async def _run(
         self,
@@ -297,6 +270,11 @@ def pipeline_of(  # noqa: PLR0917 - what the constructor of a client takes by na
     limiter = RateLimiter.allowing(max_requests_per_minute, connections)
     transport = Transport(base_url, options.request_timeout, ssl, proxy, session, limiter=limiter)
     return RequestPipeline(transport, ClientState(), redact, options)
+
+
+async def _run_after(turn: Awaitable[None], run: Callable[[], Awaitable[_T]]) -> _T:
+    await turn
+    return await run()
 
 
 def _unchanged(result: _T) -> _T:

@@ -26,7 +26,6 @@ from smspartner_async._wire.reply import MAX_BODY, Reply
 
 from .connections import HoldingConnector, was_connecting
 from .deadlines import Deadlines
-from .rate_limiter import RateLimiter
 from .state import HeldBackError
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from smspartner_async._wire.codec import Request
 
+    from .rate_limiter import RateLimiter
     from .state import ResponseHead, SendState
 
 _HEADERS: Final = {
@@ -47,7 +47,6 @@ _JSON: Final = {hdrs.CONTENT_TYPE: "application/json"}
 # timeout when a connection breaks behind a broken chunk.
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None)
 
-_MAX_CONNECTIONS: Final = 100
 # A large head, as some proxies make, must not cost a paid token or a file. Not all versions of
 # aiohttp have all of these options.
 _HEAD_LIMITS: Final[dict[str, Any]] = {
@@ -138,12 +137,12 @@ class Transport:
         proxy: str | None,
         borrowed: aiohttp.ClientSession | None,
         *,
-        limiter: RateLimiter | None = None,
+        limiter: RateLimiter,
     ) -> None:
         self.base_url = base_url
         self.request_timeout = request_timeout
         self._borrowed = borrowed
-        self.limiter = limiter or RateLimiter.allowing(None, _MAX_CONNECTIONS)
+        self.limiter = limiter
         self._own: list[aiohttp.ClientSession] = []
         self._deadlines = Deadlines()
         base = URL(base_url)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -33,8 +32,11 @@ from smspartner_async._http.state import SendState
 from smspartner_async._log import log, log_fields
 from smspartner_async._models import Rental, RentalState
 from smspartner_async._validation import check_callback, check_price
+from smspartner_async._values.instant import Instant
 from smspartner_async._wire.rent_verdict import NoRental, Outcome
 from smspartner_async._wire.reply import Reply
+
+from .status_poller import StatusPoller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -88,7 +90,7 @@ class Purchase:
     max_total: Decimal | None
     on_rented: Callable[[Rental], Awaitable[object] | object] | None
     request: Request = field(init=False)
-    _priced_at: tuple[float, float] | None = field(default=None, init=False)
+    _priced_at: Instant | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         check_callback("on_rented", self.on_rented, "a Rental")
@@ -116,7 +118,7 @@ class Purchase:
         )
 
     async def _check_price(self, max_total: Decimal) -> None:
-        asked_at = (time.monotonic(), time.time())
+        asked_at = Instant()
         try:
             quote = await self.price()
         except ResponseError as error:
@@ -166,11 +168,8 @@ class Purchase:
             raise
 
     async def _check_before_sending(self, check: Callable[[], Awaitable[None]] | None) -> None:
-        if self._priced_at is not None:
-            # By either clock: one may be set, and the other stops while the machine is suspended.
-            ages = (time.monotonic() - self._priced_at[0], time.time() - self._priced_at[1])
-            if max(map(abs, ages)) > _PRICE_HOLDS:
-                raise _PriceTooOldError
+        if self._priced_at is not None and self._priced_at.is_older_than(_PRICE_HOLDS):
+            raise _PriceTooOldError
         if check is not None:
             await check()
 
@@ -228,17 +227,13 @@ class Purchase:
         """
         if seen_token is None:
             return None
-        pipeline, now = self.pipeline, asyncio.get_running_loop().time()
-        deadline = now + pipeline.options.request_timeout
+        poller = StatusPoller(seen_token, self.codec, self.pipeline)
+        now = asyncio.get_running_loop().time()
+        deadline = now + poller.options.request_timeout
         try:
-            if not pipeline.try_acquire_poll():
-                await pipeline.acquire_poll(deadline, now)
-            status = await pipeline.poll(
-                self.codec.status_request(seen_token),
-                partial(self.codec.status, seen_token),
-                deadline,
-                lambda: pipeline.options.listeners,
-            )
+            if not poller.try_acquire():
+                await poller.acquire(deadline, now)
+            status = await poller.poll(deadline, lambda: poller.options.listeners)
         except (RentalFailedError, AlreadyDownloadedError):
             pass  # the vendor knows it
         except Exception:  # noqa: BLE001 - of a borrowed session's hook, too: the doubt stays

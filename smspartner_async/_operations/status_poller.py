@@ -66,7 +66,8 @@ class StatusPoller:
 
     def try_acquire(self) -> bool:
         """Take a turn if there is one now, without waiting; `poll` must follow at once."""
-        return self.pipeline.try_acquire_poll()
+        self.pipeline.state.check_usable()
+        return self.pipeline.limiter.try_acquire()
 
     def acquire(self, deadline: float | None, since: float) -> Awaitable[None]:
         """Wait for a turn in the queue; `poll` must follow at once.
@@ -79,7 +80,7 @@ class StatusPoller:
             RateLimitError: a cool-down lasts past the deadline. Nothing is sent.
             TransportError: the turn did not come before the deadline. Nothing is sent.
         """
-        return self.pipeline.acquire_poll(deadline, since)
+        return self.pipeline.limiter.acquire("status", deadline=deadline, since=since)
 
     def poll(
         self, deadline: float | None, listeners: Callable[[], Sequence[OnExchange]]

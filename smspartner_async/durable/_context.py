@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smspartner_async._client import SMSPartnerClient
+    from smspartner_async._values.instant import Instant
 
     from ._database.database import JobDatabase
     from ._journal import Journal
-    from ._records import Claim, Instant, Job, JobState
+    from ._records import Claim, Job, JobState
 
 _WORKER_TIMEOUT: Final = 10.0  # seconds to wait for a worker in this process
 

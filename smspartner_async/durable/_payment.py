@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from smspartner_async._errors import RentOutcomeUnknownError, SMSPartnerError, TransportError
 from smspartner_async._operations.rent import BEFORE_SENDING
 from smspartner_async._rental import StepFailedError
+from smspartner_async._values.instant import Instant
 
 from ._database.agreements import claim_ids_of
 from ._database.tables import JOBS
 from ._database.workers import has_signed_off
 from ._journal import Journal
-from ._records import Claim, Instant, Job, JobState, Paid, StoreError, load_job, workflow_id
+from ._records import Claim, Job, JobState, Paid, StoreError, load_job, workflow_id
 
 if TYPE_CHECKING:
     from smspartner_async._models import Rental

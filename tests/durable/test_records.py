@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +16,6 @@ from smspartner_async import ContactFile, Targeting
 from smspartner_async.batch import RentalJob
 from smspartner_async.durable import JobConflictError, JobState
 from smspartner_async.durable._records import (
-    Instant,
     dump_job,
     load_job,
     record_from_row,
@@ -143,23 +141,6 @@ def test_a_conflict_names_jobs_and_fields_and_gives_one_advice(
         assert name in str(error)
     assert str(error).count(".") == 3
     assert advice in str(error)
-
-
-@pytest.mark.parametrize(
-    ("monotonic", "wall", "older"),
-    [(5, 5, False), (11, 5, True), (5, 11, True), (-1, 5, True), (5, -3600, True)],
-)
-def test_a_moment_is_old_by_either_clock(
-    monotonic: float,
-    wall: float,
-    older: bool,  # noqa: FBT001 - a table
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """After suspend the wall clock shows it, after a change of time the monotonic one."""
-    moment = Instant(monotonic=100.0, wall=1000.0)
-    monkeypatch.setattr(time, "monotonic", lambda: 100.0 + monotonic)
-    monkeypatch.setattr(time, "time", lambda: 1000.0 + wall)
-    assert moment.is_older_than(10) is older
 
 
 def test_a_workflow_is_of_one_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from fault_server import FaultServer
 from fault_table import Fault
 
 from smspartner_async import SMSPartnerClient, SMSPartnerError, Targeting
+from smspartner_async._http.rate_limiter import RateLimiter
 from smspartner_async._http.state import SendState
 from smspartner_async._http.transport import Transport
 from smspartner_async._wire.codec import Wire
@@ -56,9 +57,8 @@ async def transport_to(
     proxy: str | None = None,
     borrowed: aiohttp.ClientSession | None = None,
 ) -> AsyncIterator[Transport]:
-    transport = Transport(
-        base_url=base_url, request_timeout=request_timeout, ssl=ssl, proxy=proxy, borrowed=borrowed
-    )
+    limiter = RateLimiter.allowing(None, 100)
+    transport = Transport(base_url, request_timeout, ssl, proxy, borrowed, limiter=limiter)
     try:
         yield transport
     finally:

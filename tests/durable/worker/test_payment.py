@@ -16,11 +16,11 @@ from store_work import job_of, until_rent
 
 from smspartner_async import RetryPolicy, SMSPartnerClient
 from smspartner_async._rental import StepFailedError
+from smspartner_async._values.instant import Instant
 from smspartner_async.durable import JobState, StoreError, _payment, _workflow
 from smspartner_async.durable._database.database import JobDatabase
 from smspartner_async.durable._database.tables import JOBS
 from smspartner_async.durable._journal import Journal
-from smspartner_async.durable._records import Instant
 
 if TYPE_CHECKING:
     from pathlib import Path

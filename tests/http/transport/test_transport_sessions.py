@@ -212,7 +212,8 @@ def test_a_client_used_on_a_second_event_loop_is_refused() -> None:
 
     async def use() -> None:
         async with FaultServer(faults.good(CREDITS)) as server:
-            there = Transport(server.base_url, 1, None, None, None)
+            limiter = RateLimiter.allowing(None, 100)
+            there = Transport(server.base_url, 1, None, None, None, limiter=limiter)
             client._pipeline = evolve(client._pipeline, transport=there)
             assert (await client.credits()).balance == Decimal("1.5")
             await there.close()
@@ -230,9 +231,8 @@ async def test_closing_ends_what_is_under_way_on_pooled_connections(borrow: bool
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
     ):
         borrowed = session if borrow else None
-        there = Transport(
-            server.base_url, 30, None, None, borrowed, limiter=RateLimiter.allowing(None, 1)
-        )
+        limiter = RateLimiter.allowing(None, 1)
+        there = Transport(server.base_url, 30, None, None, borrowed, limiter=limiter)
         tasks = [asyncio.ensure_future(there.exchange(REQUEST)) for _ in range(3)]
         await arrival(server)
         closing = asyncio.ensure_future(there.close())

@@ -29,6 +29,7 @@ from smspartner_async import (
     SMSPartnerClient,
     TransportError,
 )
+from smspartner_async._http.rate_limiter import RateLimiter
 from smspartner_async._http.transport import Transport
 
 
@@ -149,7 +150,6 @@ NOWHERE = ConnectionKey("h", 1, False, True, None, None, None)  # noqa: FBT003 -
 )
 def test_a_failure_without_words_is_shown_by_its_name(error: OSError, words: str) -> None:
     """An error of the operating system's that says nothing gives a message that says something."""
-    there = Transport(
-        base_url="http://localhost", request_timeout=1, ssl=None, proxy=None, borrowed=None
-    )
+    limiter = RateLimiter.allowing(None, 100)
+    there = Transport("http://localhost", 1, None, None, None, limiter=limiter)
     assert words in str(there.explain(error))
