@@ -62,8 +62,9 @@ _KEPT_IN_MEMORY: Final = 2**26  # bytes of a reply whose head aiohttp refuses, u
 _MOST_NUMBERS: Final = 10**8  # a count beyond it is an error, and reserves nothing
 
 
-def _path(path: str | os.PathLike[str]) -> Path:
-    return checked_path("path", path)
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    # The working directory may change before the file is there.
+    return checked_path("path", path).absolute()
 
 
 @define(eq=False, repr=False)
@@ -79,7 +80,7 @@ class Download:
     codec: Wire
     ask_status: Callable[[str], Awaitable[RentalStatus]]
     rental: str | HasToken
-    path: Path = field(converter=_path)
+    path: Path = field(converter=_absolute)
     overwrite: bool
     on_progress: Callable[[int, int | None], Awaitable[object] | object] | None
     token: str = field(init=False)
@@ -90,7 +91,6 @@ class Download:
     def __attrs_post_init__(self) -> None:
         check_type("overwrite", self.overwrite, bool)
         check_callback("on_progress", self.on_progress, "the bytes received", "the bytes expected")
-        self.path = self.path.absolute()  # the working directory may change meanwhile
         self.token = checked_token(self.rental)
         self.request = self.codec.download_request(self.token)
         self._numbers = getattr(self.rental, "phone_numbers", None)

@@ -151,8 +151,10 @@ class PartFile:
         """
         view = memoryview(data)
         while view and self.failure is None:
+            piece = view[:_CHUNK]
+            self._room.give_back(len(piece))
             try:
-                written = os.write(self._fd, self._room_for(view))
+                written = os.write(self._fd, piece)
             except OSError as error:
                 if error.errno in _FULL and self._room.size:
                     self._room.release()
@@ -222,18 +224,17 @@ class PartFile:
                 self._rename(copy[0])
                 with suppress(OSError):
                     self.path.unlink()
+            self.path = self.final
+            fsync_folder(self.final)
+            self._forget()
         except FileExistsError:
-            self._end()
             raise NameTakenError(
                 f"{self.final} has appeared meanwhile. The whole file is kept in {self.path}."
             ) from None
         except OSError as error:
-            self._end()
             raise DiskError(error) from error
-        self.path = self.final
-        fsync_folder(self.final)
-        self._forget()
-        self._end()
+        finally:
+            self._end()
         for leftover in needless:
             leftover.remove()
         return file
@@ -310,11 +311,6 @@ class PartFile:
         except BaseException:
             self.discard()
             raise
-
-    def _room_for(self, view: memoryview) -> memoryview:
-        piece = view[:_CHUNK]
-        self._room.give_back(len(piece))
-        return piece
 
     def _reader(self) -> IO[bytes]:
         file = os.fdopen(os.dup(self._fd), "rb")

@@ -99,21 +99,15 @@ class _Survey:
 
     def known_claim(self) -> Claim | None:
         """Check each name; return a claim that is WHOLE or FINISHED, and record the others."""
-        gap = 0
-        for part in part_names(self.final):
-            has_sidecar = os.path.lexists(Sidecar.path_of(part))
-            if not has_sidecar and not os.path.lexists(part):
-                self.free = self.free or part
-                gap += 1
-                if gap == _GAP:
-                    return None
-                continue
-            gap = 0
-            if not has_sidecar:
+        for part, has_part, has_sidecar in _names_to_search(self.final):
+            if has_sidecar:
+                if (claim := self._look_at(part)) is not None:
+                    return claim
+            elif has_part:
                 self._pass_over(part, None)
-            elif (claim := self._look_at(part)) is not None:
-                return claim
-        return None  # never reached: the names do not end
+            else:
+                self.free = self.free or part
+        return None
 
     def new_claim(self) -> Claim | None:
         """Claim the first usable name; `None` where another download took it meanwhile."""
@@ -167,21 +161,26 @@ def part_names(final: Path) -> Iterator[Path]:
     yield from (Path(f"{final}.part.{number}") for number in count(1))
 
 
-def leftovers_of(final: Path, token: str) -> Iterator[Leftover]:
-    """Give the parts of a file that are of one rental, as their sidecars say. Locks nothing."""
+def _names_to_search(final: Path) -> Iterator[tuple[Path, bool, bool]]:
+    """Yield part names up to the gap, and whether a part and a sidecar of each are there."""
     gap = 0
     for part in part_names(final):
-        sidecar = Sidecar.path_of(part)
-        gap = 0 if os.path.lexists(part) or os.path.lexists(sidecar) else gap + 1
+        there = os.path.lexists(part), os.path.lexists(Sidecar.path_of(part))
+        yield part, *there
+        gap = 0 if any(there) else gap + 1
         if gap == _GAP:
             return
+
+
+def leftovers_of(final: Path, token: str) -> Iterator[Leftover]:
+    """Give the parts of a file that are of one rental, as their sidecars say. Locks nothing."""
+    for part, has_part, _ in _names_to_search(final):
         with suppress(OSError):
-            with os.fdopen(open_file(sidecar, READ), "rb") as file:
+            with os.fdopen(open_file(Sidecar.path_of(part), READ), "rb") as file:
                 is_ours = os.fstat(file.fileno()).st_size <= LARGEST
                 lines = parse_lines(file.read()) if is_ours else []
             if [line["token"] for line in lines if "token" in line][-1:] == [token]:
-                size = part.lstat().st_size if os.path.lexists(part) else 0
-                yield Leftover(part, size, token)
+                yield Leftover(part, part.lstat().st_size if has_part else 0, token)
 
 
 def digest_of(path: Path) -> Digest:

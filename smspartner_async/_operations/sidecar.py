@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from attrs import define, frozen
+from attrs import asdict, define, frozen
 
 from smspartner_async._files import JsonLines
 from smspartner_async._wire.reply import announced_length, encodings_of, is_chunked
@@ -119,23 +119,16 @@ class Sidecar:
 
     def note_reply(self, reply: ReplyFacts) -> None:
         """Record what a head said."""
-        self._append(
-            {
-                "status": reply.status,
-                "framing": reply.framing,
-                "length": reply.length,
-                "encoding": reply.encoding,
-            }
-        )
+        self._append(asdict(reply))
 
     def note_whole(self, whole: Digest) -> None:
         """Record that the part is whole, and sync it."""
-        self._append({"whole": {"size": whole.size, "sha256": whole.sha256}})
+        self._append({"whole": asdict(whole)})
         self._lines.sync()
 
     def note_plain(self, plain: Digest) -> None:
         """Record size and digest of the decompressed copy, and sync it."""
-        self._append({"plain": {"size": plain.size, "sha256": plain.sha256}})
+        self._append({"plain": asdict(plain)})
         self._lines.sync()
 
     def note_refused(self) -> None:

@@ -8,7 +8,6 @@ name, beside this one, and `VERSION` stays as it is.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import secrets
 from functools import wraps
@@ -24,11 +23,11 @@ from smspartner_async._errors import (
     RentOutcomeUnknownError,
     SMSPartnerError,
 )
-from smspartner_async._files import READ, open_file
 from smspartner_async._http.retrying import is_passing
 from smspartner_async._log import log
 from smspartner_async._models import ContactFile, RentalState
 from smspartner_async._operations.disk_errors import NameTakenError
+from smspartner_async._operations.part_name import digest_of
 from smspartner_async._rental import StepFailedError
 
 from ._account import RETRY_WAIT, is_temporary, refuses_account, retry_delays
@@ -346,6 +345,4 @@ async def download(context: WorkerContext, job: Job, paid: Paid) -> dict[str, An
 
 def _describe_file(path: Path) -> ContactFile:
     """Return size and digest of a file that is on the disk; nothing proves it whole."""
-    with os.fdopen(open_file(path, READ), "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return ContactFile(path=path, size=file.tell(), sha256=digest, verified=False)
+    return ContactFile(path=path, **asdict(digest_of(path)), verified=False)
