@@ -45,12 +45,7 @@ async def call_or_log(
     return True
 
 
-def call_plain_or_log(
-    callback: Callable[..., object],
-    *args: object,
-    failed: str,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
+def call_plain_or_log(callback: Callable[..., object], *args: object, failed: str) -> None:
     """Call a plain callback; log what it raises as an error with the text `failed`.
 
     A `CancelledError` is logged too: nothing is awaited here, so it comes from something that the
@@ -59,7 +54,7 @@ def call_plain_or_log(
     try:
         callback(*args)
     except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the user's own callback
-        log.exception("%s", failed, extra=extra)
+        log.exception("%s", failed)
 
 
 def cancel_requests() -> int:

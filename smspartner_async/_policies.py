@@ -21,7 +21,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_exponential
 
 from ._errors import APIError, ConfigurationError, ResponseError
-from ._validation import is_async, is_number, mismatch_of
+from ._validation import check_whole, is_async, is_number, mismatch_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,16 +36,18 @@ if TYPE_CHECKING:
 _SHORTEST_INTERVAL: Final = 0.001  # seconds
 
 
-def at_least(minimum: float, *, whole: bool = False) -> Callable[[Any, Attribute[Any], Any], None]:
-    """Make an attrs validator: a finite (and whole) number, not below `minimum`."""
-    kind = "a whole number" if whole else "a number"
+def at_least(minimum: float) -> Callable[[Any, Attribute[Any], Any], None]:
+    """Make an attrs validator: a finite number, not below `minimum`."""
 
     def check(_: Any, attribute: Attribute[Any], value: Any) -> None:
-        fits = is_number(value) and minimum <= value < math.inf
-        if not fits or (whole and not isinstance(value, int)):
-            raise ValueError(f"{attribute.name} must be {kind} from {minimum:g} on: {value!r}")
+        if not is_number(value) or not minimum <= value < math.inf:
+            raise ValueError(f"{attribute.name} must be a number from {minimum:g} on: {value!r}")
 
     return check
+
+
+def _whole(_: object, attribute: Attribute[int], value: int) -> None:
+    check_whole(attribute.name, value)
 
 
 def _strategy_of(kind: type[wait_base | stop_base]) -> Callable[[Any, Attribute[Any], Any], None]:
@@ -157,7 +159,7 @@ class RetryPolicy:
         TypeError: `wait` is no strategy.
     """
 
-    attempts: int = field(default=4, validator=at_least(1, whole=True))
+    attempts: int = field(default=4, validator=_whole)
     first_delay: float = field(default=0.5, validator=at_least(0))
     max_delay: float = field(default=8.0, validator=at_least(0))
     wait: WaitBaseT | None = field(default=None, validator=_strategy_of(wait_base))
@@ -264,7 +266,7 @@ class PollingPolicy:
     multiplier: float = field(default=1.4, validator=at_least(1))
     jitter: float = field(default=0.2, validator=at_least(0))
     timeout: float | None = field(default=900.0)
-    max_consecutive_errors: int = field(default=10, validator=at_least(1, whole=True))
+    max_consecutive_errors: int = field(default=10, validator=_whole)
     wait: WaitBaseT | None = field(default=None, validator=_strategy_of(wait_base))
     stop: StopBaseT | None = field(default=None, validator=_strategy_of(stop_base))
 

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-COLUMNS: Final = (
-    *("id", "gender", "min_age", "max_age", "interest", "sub_interest", "category"),
-    *("departments", "zipcodes", "volumes", "max_total"),
-)
 _REQUIRED: Final = ("id", "gender", "min_age", "max_age")
 _JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
 
@@ -238,7 +234,8 @@ class _Reading:
             return None
 
         id = tried("id", lambda: self._id(line, values.get("id")))  # noqa: A001 - what it is
-        targeting = tried("targeting", lambda: _targeting(values))
+        texts = {name: read(values.get(name)) for name, read in _TARGETING.items()}
+        targeting = tried("targeting", lambda: Targeting(**texts))
         volumes = tried("volumes", lambda: checked_volumes(_volumes(values.get("volumes"))))
         max_total = tried("max_total", lambda: _money(values.get("max_total"), french=self.french))
         for name, what in problems:
@@ -267,19 +264,6 @@ class _Reading:
         self.problems.append((line, name if name in COLUMNS else _shown(name), _shown(what)))
 
 
-def _targeting(values: Mapping[str, Any]) -> Targeting:
-    return Targeting(
-        gender=_lower(values.get("gender")),
-        min_age=_whole(values.get("min_age")),
-        max_age=_whole(values.get("max_age")),
-        interest=_whole(values.get("interest")),
-        sub_interest=_whole(values.get("sub_interest")),
-        category=_lower(values.get("category")),
-        departments=_areas(values.get("departments")),
-        zipcodes=_areas(values.get("zipcodes")),
-    )
-
-
 # What these cannot read they leave as it is, for the model to name as wrong.
 
 
@@ -293,6 +277,19 @@ def _whole(value: Any) -> Any:
 
 def _areas(value: Any) -> Any:
     return re.split(r"[\s,]+", value.strip(" ,")) if isinstance(value, str) else value
+
+
+_TARGETING: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "gender": _lower,
+    "min_age": _whole,
+    "max_age": _whole,
+    "interest": _whole,
+    "sub_interest": _whole,
+    "category": _lower,
+    "departments": _areas,
+    "zipcodes": _areas,
+}
+COLUMNS: Final = ("id", *_TARGETING, "volumes", "max_total")
 
 
 def _volumes(value: Any) -> Any:

@@ -183,13 +183,10 @@ class _Batch:
     async def _buy(self, run: _Run) -> Rental:
         run.job.check_destination()
         self._check_not_stopped(run.job)
-        await self._price(run)
-        return await self._rent(run)
-
-    async def _price(self, run: _Run) -> None:
         quote = await self._client.price(run.job.targeting, run.job.volumes)
         await self._report(run, JobStep.PRICED, quote=quote)
         run.job.check_price(quote)
+        return await self._rent(run)
 
     async def _rent(self, run: _Run) -> Rental:
         async def rented(rental: Rental) -> None:

@@ -88,7 +88,6 @@ class BatchRun:
         jobs: the list of this run: nothing else is rented.
         plan: what earlier runs left to do; empty before it is known.
         priced: what was agreed to.
-        requests: how many were sent so far, repeated ones included.
         records: what the store knows, as last read: at the end, how everything stands.
     """
 
@@ -97,7 +96,6 @@ class BatchRun:
     options: RunOptions
     display: Display
     client: SMSPartnerClient = field(init=False)
-    requests: int = field(default=0, init=False)
     plan: Plan = field(factory=Plan, init=False)
     priced: PricedBatch = field(factory=PricedBatch, init=False)
     records: dict[str, JobRecord] = field(factory=dict, init=False)
@@ -109,11 +107,12 @@ class BatchRun:
             base_url=self.options.base_url,
             polling=_POLLING,
             max_requests_per_minute=self.options.max_requests_per_minute,
-            on_exchange=self._count,
         )
 
-    def _count(self, _: object) -> None:
-        self.requests += 1
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far, repeated ones included."""
+        return self.client._pipeline.limiter.sent  # noqa: SLF001 - every request passes it
 
     async def work(self) -> None:
         """Do all there is to do. A job's failure is in its record, and not raised.
