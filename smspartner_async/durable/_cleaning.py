@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from attrs import evolve, field, frozen
+from attrs import define, field, frozen
 from dbos import DBOSClient
 
 from smspartner_async._files import OWNER_ONLY, PRIVATE, JsonLines, fsync_folder, parse_lines
@@ -31,7 +31,7 @@ from ._journal import Journal
 from ._records import Job, JobState, dump_job, record_from_row, workflow_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from smspartner_async._operations.leftover import Leftover
@@ -61,9 +61,9 @@ class Cleaned:
     journals: tuple[Path, ...]
 
 
-@frozen
+@define(eq=False)
 class Cleaning:
-    """One cleaning of a store: what there is to remove, and its removal. Blocking, but for `plan`.
+    """One cleaning of a store: what there is to remove, and its removal.
 
     Attributes:
         folder: of the journals at hand.
@@ -73,28 +73,23 @@ class Cleaning:
     database: JobDatabase
     folder: Path
     beside_store: bool
-    ended: Mapping[str, JobRecord] = field(factory=dict)
-    kept: tuple[str, ...] = ()
-    _leftovers: Sequence[Leftover] = ()
-    _journals: tuple[Path, ...] = ()
-    _store_id: str = ""
+    ended: dict[str, JobRecord] = field(factory=dict, init=False)
+    kept: tuple[str, ...] = field(default=(), init=False)
+    _leftovers: list[Leftover] = field(factory=list, init=False)
+    _journals: list[Path] = field(factory=list, init=False)
+    _store_id: str = field(default="", init=False)
 
-    async def plan(self) -> Cleaning:
+    async def plan(self) -> None:
         """Find what there is to remove.
 
         Raises:
             ValueError: a worker of this store is at work.
         """
-        store_id, at_work = await self.database.run(_state_of_store)
+        self._store_id, at_work = await self.database.run(_state_of_store)
         records = [record_from_row(row) for row in await self.database.read_jobs()]
-        ended = {one.id: one for one in records if has_ended(one)}
-        planned = evolve(
-            self,
-            ended=ended,
-            kept=tuple(one.id for one in records if one.id not in ended),
-            store_id=store_id,
-        )
-        return await asyncio.to_thread(planned.search, at_work)
+        self.ended = {one.id: one for one in records if has_ended(one)}
+        self.kept = tuple(one.id for one in records if one.id not in self.ended)
+        await asyncio.to_thread(self._search, at_work)
 
     def report(self) -> Cleaned:
         """Return what is removed, for a person to see."""
@@ -102,7 +97,7 @@ class Cleaning:
             jobs=tuple(one.id for one in self.ended.values() if not one.cleaned),
             kept=self.kept,
             parts=tuple(leftover.path for leftover in self._leftovers),
-            journals=self._journals,
+            journals=tuple(self._journals),
         )
 
     async def do(self) -> None:
@@ -111,7 +106,7 @@ class Cleaning:
         await self.database.run(_clean_rows, [*self.ended])
         await asyncio.to_thread(self._remove_files)
 
-    def search(self, at_work: Iterable[str]) -> Cleaning:
+    def _search(self, at_work: Iterable[str]) -> None:
         """Find the files; see that nobody writes them."""
         paths = sorted(self.folder.glob("*.jsonl"))
         for worker in at_work:
@@ -120,21 +115,20 @@ class Cleaning:
                     f"Worker {worker} is at work, or was within the last minute. Nothing was "
                     "removed. End all workers of this store first."
                 )
-        leftovers = [
+        self._leftovers = [
             leftover
             for one in self.ended.values()
             if one.token is not None
             for leftover in leftovers_of(one.job.path, one.token)
         ]
-        personal = [path for path in paths if self._without_targetings(path.read_bytes())]
-        for path in personal:
+        self._journals = [p for p in paths if self._without_targetings(p.read_bytes())]
+        for path in self._journals:
             try:
                 JsonLines.open(path).close()
             except BlockingIOError:
                 raise ValueError(
                     f"A worker writes {path} at this moment. Nothing was removed. End it first."
                 ) from None
-        return evolve(self, leftovers=leftovers, journals=tuple(personal))
 
     def _without_targetings(self, journal: bytes) -> list[dict[str, Any]]:
         """Return the lines of a journal without targetings; none where there is none to remove."""

@@ -35,16 +35,6 @@ def same_id(job_id: str, ids: Iterable[str]) -> str | None:
     return alike[0] if alike else None
 
 
-def bought(content: str) -> dict[str, Any]:
-    """Return what a job buys, from its content in a store: areas and volumes as sets."""
-    fields = json.loads(content)
-    targeting = {
-        name: sorted(set(value)) if isinstance(value, list) else value
-        for name, value in fields["targeting"].items()
-    }
-    return {**targeting, "volumes": fields["volumes"] or None}
-
-
 def is_cleaned(content: str) -> bool:
     """Whether what a job asked for was removed from its content."""
     return bool(json.loads(content)["targeting"]["interest"] == NO_INTEREST)
@@ -57,12 +47,8 @@ def differences(one: str, other: str) -> tuple[str, ...]:
     """
     if is_cleaned(one):
         return ()
-    here, there = bought(one), bought(other)
-    differing = [name for name in here if here[name] != there.get(name)]
-    differing += [
-        name for name in _NOT_BOUGHT if _other_fields(one)[name] != _other_fields(other)[name]
-    ]
-    return tuple(differing)
+    here, there = _comparable(one), _comparable(other)
+    return tuple(name for name in here if here[name] != there.get(name))
 
 
 def buys_the_same(fields: Iterable[str]) -> bool:
@@ -70,7 +56,16 @@ def buys_the_same(fields: Iterable[str]) -> bool:
     return set(fields) <= set(_NOT_BOUGHT)
 
 
-def _other_fields(content: str) -> dict[str, Any]:
+def _comparable(content: str) -> dict[str, Any]:
+    """Return the fields of a content: areas and volumes as sets, the path as the file it is."""
     fields = json.loads(content)
-    # Another spelling, or a link, leads to the same file.
-    return {"max_total": fields["max_total"], "path": case_folded(os.path.realpath(fields["path"]))}
+    targeting = {
+        name: sorted(set(value)) if isinstance(value, list) else value
+        for name, value in fields["targeting"].items()
+    }
+    return {
+        **targeting,
+        "volumes": fields["volumes"] or None,
+        "max_total": fields["max_total"],
+        "path": case_folded(os.path.realpath(fields["path"])),  # over another spelling, or a link
+    }

@@ -287,8 +287,8 @@ class Store:
         Raises:
             ValueError: a worker is at work, or was within the last minute. Nothing was removed.
         """
-        folder, own = self._journals(journal)
-        cleaning = await Cleaning(self._database, folder, own).plan()
+        cleaning = Cleaning(self._database, *self._journals(journal))
+        await cleaning.plan()
         if not dry_run:
             await cleaning.do()
         return cleaning.report()

@@ -16,7 +16,7 @@ from smspartner_async import Targeting
 from smspartner_async.durable import JobConflictError, JobState, Store
 from smspartner_async.durable._database import agreements
 from smspartner_async.durable._database.tables import JOBS
-from smspartner_async.durable._identity import bought, buys_the_same, differences, same_id
+from smspartner_async.durable._identity import buys_the_same, differences, same_id
 from smspartner_async.durable._records import dump_job
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ def test_what_is_bought_is_whom_and_how_many(
     other = dump_job(job(folder=tmp_path, **changes))
     assert differences(one, other) == fields
     assert buys_the_same(fields) is same
-    assert (bought(one) == bought(other)) is same
 
 
 def test_a_path_over_a_link_is_the_same_path(tmp_path: Path) -> None:
