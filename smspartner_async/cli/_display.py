@@ -79,7 +79,7 @@ class Display:
     Args:
         as_json: write the result as one JSON document instead of tables.
         together: write the talk on stdout too, in its place between the results.
-        unseen: write nothing, and record it.
+        unseen: write nothing.
     """
 
     def __init__(
@@ -87,10 +87,8 @@ class Display:
     ) -> None:
         self.as_json: bool = as_json
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-        if unseen:  # the same on every machine, whatever its terminal
-            plain |= {"file": io.StringIO(), "record": True, "width": 80, "no_color": False}
-            plain |= {"force_terminal": True, "force_interactive": False}
-            plain |= {"color_system": "truecolor", "legacy_windows": False}
+        if unseen:
+            plain["file"] = io.StringIO()
         self._out = Console(**plain)
         self._err = self._out if together else Console(stderr=True, **plain)
 

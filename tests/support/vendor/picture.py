@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import tempfile
 from contextlib import chdir
 from pathlib import Path
 from typing import Final
+
+from rich.console import Console
 
 from smspartner_async.cli._demo import demonstrate
 from smspartner_async.cli._display import Display
@@ -41,7 +44,21 @@ _SOME_RENTAL: Final = "2c624232cc221771294dfbb310aca000a0df6ac8"
 
 async def recorded() -> str:
     """Run the demonstration unseen, and make an SVG of what was shown, with a token made up."""
-    display = Display(together=True, unseen=True)
+    display = Display(together=True)
+    display._err = display._out = Console(
+        file=io.StringIO(),
+        record=True,
+        # The same on every machine, whatever its terminal.
+        width=80,
+        force_terminal=True,
+        force_interactive=False,
+        no_color=False,
+        color_system="truecolor",
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         await demonstrate(display, Path("contacts.csv"))
     picture = display._out.export_svg(
