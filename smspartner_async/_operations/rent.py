@@ -186,10 +186,7 @@ class Purchase:
             # A broken reply may hold the token.
             came = Reply(0, {}, b"") if sending.raw is None else sending.raw.read()
             read = self.codec.rent_reply(came, whole=False)
-        if isinstance(read, NoRental):
-            rental = await self._confirmed(read.seen_token)
-        else:
-            rental = read
+        rental = read if isinstance(read, Rental) else await self._confirmed(read.seen_token)
         if rental is not None:
             await self._report(rental)
             return rental

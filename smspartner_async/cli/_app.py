@@ -87,10 +87,6 @@ class _Commands(TyperGroup):
         except _USAGE_ERROR as error:
             display.error_document(error, ExitCode.USAGE)
             raise
-        except (SMSPartnerError, OSError, ValueError) as error:
-            code = exit_code_of(error, kept_token(ctx))
-            display.error(error, code, kept_token(ctx))
-            raise typer.Exit(code) from None
         except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
             code = ExitCode.PAID_WITHOUT_FILE if kept_token(ctx) else ExitCode.INTERRUPTED
             # A rent that was under way has its end as the cause.
@@ -101,11 +97,12 @@ class _Commands(TyperGroup):
                 display.error_document(interrupt, code, kept_token(ctx))
             display.note("Interrupted.")
             raise typer.Exit(code) from None
-        except Exception as error:  # noqa: BLE001 - a defect; after a rent, it may have been paid
-            traceback.print_exc()  # without local variables
+        except Exception as error:  # noqa: BLE001 - the last to handle it
             code = exit_code_of(error, kept_token(ctx))
-            if ctx.meta.get(PAYING) and code is ExitCode.FAILED:
-                code = ExitCode.MAYBE_PAID
+            if not isinstance(error, SMSPartnerError | OSError | ValueError):  # a defect
+                traceback.print_exc()  # without local variables
+                if ctx.meta.get(PAYING) and code is ExitCode.FAILED:
+                    code = ExitCode.MAYBE_PAID
             display.error(error, code, kept_token(ctx))
             raise typer.Exit(code) from None
 
