@@ -72,13 +72,6 @@ class JournalClaims:
     beside_store: bool
     _claims: dict[str, dict[str, JournaledClaim]] = field(factory=dict, init=False)
 
-    def read(self, folder: Path) -> None:
-        """Read all readable journals of a folder."""
-        for path, lines in read_journals(folder):
-            worker = str(lines[0].get("worker", "")) if lines else ""
-            for line in lines:
-                self.add(line, worker, path)
-
     def add(self, line: dict[str, Any], worker: str, path: Path) -> None:
         """Apply one line of a journal."""
         if "nonce" not in line or "job" not in line:
@@ -126,7 +119,10 @@ class JournalClaims:
 def claims_in(folder: Path, store_id: str, *, beside_store: bool) -> JournalClaims:
     """Read the claims in all journals of a folder, for one store."""
     claims = JournalClaims(store_id, beside_store)
-    claims.read(folder)
+    for path, lines in read_journals(folder):
+        worker = str(lines[0].get("worker", "")) if lines else ""
+        for line in lines:
+            claims.add(line, worker, path)
     return claims
 
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from smspartner_async import TransportError
 from smspartner_async._rental import StepFailedError
 from smspartner_async.durable import JobState, Store
-from smspartner_async.durable._claims import JournalClaims
+from smspartner_async.durable._claims import claims_in
 from smspartner_async.durable._database.tables import JOBS
 from smspartner_async.durable._records import dump_job, load_job
 
@@ -140,8 +140,7 @@ def test_a_failure_is_pickled_as_release_0_1_did_whatever_hangs_on_it() -> None:
 def test_the_journal_of_release_0_1_is_read(tmp_path: Path) -> None:
     """Beside its database: who was about to be paid, and which tokens came."""
     (tmp_path / "recorder.jsonl").write_text("\n".join(RECORDED["journal"]) + "\n")
-    claims = JournalClaims("mine", beside_store=True)
-    claims.read(tmp_path)
+    claims = claims_in(tmp_path, "mine", beside_store=True)
     every = [claim for name in claims.job_ids() if (claim := claims.unknown(name, 0, ()))]
     found = {claim.job: (claim.run, claim.token, claim.store) for claim in every}
     assert found == {
