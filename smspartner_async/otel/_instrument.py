@@ -7,8 +7,6 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from attrs import define, field
-
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.trace import SpanKind, StatusCode
@@ -146,24 +144,14 @@ class _TracedClient(SMSPartnerClient):
                     yield status
 
 
-@define(eq=False)
 class _Telemetry:
     """The spans and counters, by OpenTelemetry's semantic conventions where there are some."""
 
-    _base_url: str
-    _tracer: trace.Tracer
-    _meter: metrics.Meter
-    _server: dict[str, str | int] = field(init=False)
-    _polls: metrics.Counter = field(init=False)
-    _retries: metrics.Counter = field(init=False)
-    _rate_limited: metrics.Counter = field(init=False)
-    _rents: metrics.Counter = field(init=False)
-    _spent: metrics.Counter = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        url = URL(self._base_url)
+    def __init__(self, base_url: str, tracer: trace.Tracer, meter: metrics.Meter) -> None:
+        url = URL(base_url)
+        self._base_url, self._tracer = base_url, tracer
         self._server = {"server.address": url.host or "", "server.port": url.port or 0}
-        count = self._meter.create_counter
+        count = meter.create_counter
         self._polls = count("smspartner.polls", "{request}", "Requests made by waits.")
         self._retries = count("smspartner.retries", "{request}", "Requests sent once more.")
         self._rate_limited = count("smspartner.rate_limited", "{reply}", "Replies of HTTP 429.")
@@ -240,7 +228,7 @@ class _Telemetry:
 
     @contextmanager
     def _span(self, name: str, kind: SpanKind) -> Iterator[trace.Span]:
-        attributes = {"smspartner.operation": name, **self._server}
+        attributes: dict[str, Any] = {"smspartner.operation": name, **self._server}
         span: trace.Span = trace.INVALID_SPAN
         with _logging_failures():
             span = self._tracer.start_span(f"smspartner {name}", kind=kind, attributes=attributes)
