@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from smspartner_async._errors import SMSPartnerError
-from smspartner_async._files import PRIVATE, FileLock, open_file, parse_lines, read_file
+from smspartner_async._files import JsonLines, parse_lines, read_file
 from smspartner_async.cli._exit_codes import ExitCode
 from smspartner_async.cli._formats import jobs_text
 
@@ -63,11 +62,9 @@ def locked(folder: Path) -> Generator[None, None, None]:
     with ExitStack() as stack:
         for name in (LOCK, RESULTS):
             if name == LOCK or (folder / name).exists():
-                with _disk_advice():
-                    fd = open_file(folder / name, os.O_RDWR | os.O_CREAT | PRIVATE)
-                stack.callback(os.close, fd)
                 try:
-                    stack.callback(FileLock.acquire(fd, folder / name).release)
+                    with _disk_advice():
+                        stack.callback(JsonLines.open(folder / name).close)
                 except BlockingIOError:
                     raise BatchFolderError(
                         f"Another run works in {folder} right now. Nothing was sent. Wait for it "
