@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from smspartner_async import ConfigurationError
 from smspartner_async.durable import Store, _worker
 from smspartner_async.durable._database.workers import send_heartbeat, sign_off
 from smspartner_async.durable._executions import Executions
@@ -97,6 +99,36 @@ async def test_a_worker_that_has_signed_off_is_taken_over_from_at_once(
     async with asyncio.timeout(60):  # so as not to hang where it is broken
         await taken.wait()
     beating.cancel()
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "is_refused"),
+    [
+        (0, None, False),  # nobody has the id, or its worker has signed off
+        (1_000, None, False),  # silent for long
+        (990_000, 1_000_000, False),  # it was killed just now: only this worker's own heartbeat
+        (990_000, 999_999, False),  # another worker found it dead meanwhile
+        (990_000, 1_000_500, True),
+    ],
+)
+async def test_an_id_is_refused_while_a_worker_that_has_it_lives(
+    before: int, meanwhile: int | None, *, is_refused: bool
+) -> None:
+    """A worker that lives sends a heartbeat while the new one waits for it."""
+    heartbeats = [(1_000_000, {"me": before})]
+    if meanwhile is not None:
+        heartbeats.append((1_100_000, {"me": meanwhile}))
+
+    async def run(*_: Any) -> tuple[int, dict[str, int]]:
+        return heartbeats.pop(0)
+
+    worker = runtime(
+        database=SimpleNamespace(run=run, is_sqlite=False), take_over_after=0.15, _heartbeat_at=None
+    )
+    refusal = pytest.raises(ConfigurationError, match="running already")
+    with refusal if is_refused else nullcontext():
+        await WorkerRuntime._register(worker)
+    assert heartbeats == []
 
 
 async def test_what_nobody_executes_is_queued_again_at_the_second_look(
