@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field
+from sqlalchemy.exc import DBAPIError
 
 from smspartner_async._client import SMSPartnerClient
 from smspartner_async._errors import RentOutcomeUnknownError, SMSPartnerError
@@ -25,7 +26,7 @@ from smspartner_async.batch._job import preview
 from smspartner_async.cli._exit_codes import ExitCode, gravest
 from smspartner_async.cli._formats import LISTED
 from smspartner_async.cli._interrupt import first_interrupt_only
-from smspartner_async.durable import JobState, Store
+from smspartner_async.durable import JobState, Store, StoreError
 from smspartner_async.durable._claims import claims_in
 from smspartner_async.durable._database.agreements import adopt, agree, move, withdraw_all
 from smspartner_async.durable._records import dump_job
@@ -62,12 +63,14 @@ async def records_in_copy(database: Path, display: Display) -> tuple[JobRecord, 
             return await store.records()
 
 
-def _is_about_no_job(record: logging.LogRecord) -> bool:
-    """Return whether a warning says more than the record of a job, which is shown anyway."""
-    is_unknown = isinstance(record.args, tuple) and isinstance(
-        next(iter(record.args), None), RentOutcomeUnknownError
-    )
-    return not (is_unknown or str(record.msg).startswith("job "))
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a warning says what neither a job's record nor the run's error shows."""
+    errors = [*(record.args if isinstance(record.args, tuple) else ())]
+    errors += (record.exc_info or ())[1:2]
+    errors += [getattr(error, "__cause__", None) for error in errors]
+    shown = RentOutcomeUnknownError | StoreError | DBAPIError
+    is_shown = any(isinstance(error, shown) for error in errors)
+    return not (is_shown or str(record.msg).startswith("job "))
 
 
 async def adopt_from_journals(store: Store, database: Path, display: Display) -> None:
@@ -283,7 +286,7 @@ class BatchRun:
     def _warnings_shown(self) -> Generator[None, None, None]:
         """Show what the worker warns of, such as a pause of renting; jobs are shown by records."""
         handler = logging.Handler(logging.WARNING)
-        handler.addFilter(_is_about_no_job)
+        handler.addFilter(_is_news)
         handler.emit = lambda record: self.display.note(record.getMessage())  # type: ignore[method-assign]
         logger = logging.getLogger("smspartner_async")
         logger.addHandler(handler)
