@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from paths import PACKAGE
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 NAME: Final = PACKAGE.name
 
 
-def modules() -> dict[str, Path]:
+@cache
+def modules() -> Mapping[str, Path]:
     """All modules of the package by their dotted names, such as `_http.transport`.
 
     A package stands under its own name, and the whole one under `__init__`.
@@ -35,7 +37,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(module: str, *, for_types: bool = True) -> set[str]:
+@cache
+def imports(module: str, *, for_types: bool = True) -> frozenset[str]:
     """What a module imports of this package; without `for_types` only what runs."""
     known = modules()
     tree = ast.parse(known[module].read_text("utf-8"))
@@ -49,7 +52,7 @@ def imports(module: str, *, for_types: bool = True) -> set[str]:
         elif isinstance(node, ast.Import):
             names = (alias.name for alias in node.names)
             found |= {_nearest(name, known) for name in names if name.startswith(f"{NAME}.")}
-    return found - {module}
+    return frozenset(found - {module})
 
 
 def _nodes_for_types(tree: ast.AST) -> Iterator[ast.AST]:
@@ -83,9 +86,10 @@ def room_of(module: str) -> str:
     return module.partition(".")[0]
 
 
-def arrows_between_modules() -> set[tuple[str, str]]:
+@cache
+def arrows_between_modules() -> frozenset[tuple[str, str]]:
     """All pairs of modules of which the first imports the second."""
-    return {(module, other) for module in modules() for other in imports(module)}
+    return frozenset((module, other) for module in modules() for other in imports(module))
 
 
 def arrows_between_rooms() -> set[tuple[str, str]]:
