@@ -79,8 +79,8 @@ class Account:
         log.warning("renting pauses until the vendor takes this account again: %s", error)
         self.paused = str(error)
         self._accepted.clear()
-        short_of = price if isinstance(error, InsufficientCreditError) else None
-        self._check_task = asyncio.create_task(self._check(Decimal(short_of or 0)))
+        short_of = Decimal(price or 0) if isinstance(error, InsufficientCreditError) else None
+        self._check_task = asyncio.create_task(self._check(short_of))
 
     async def wait_until_accepted(self) -> None:
         """Wait until renting does not pause."""
@@ -93,12 +93,13 @@ class Account:
             self._check_task.cancel()
             await asyncio.wait((self._check_task,))
 
-    async def _check(self, minimum: Decimal) -> None:
-        """Ask for the balance until the vendor answers and it is high enough."""
+    async def _check(self, minimum: Decimal | None) -> None:
+        """Ask for the balance until the vendor answers and it is high enough, if it has to be."""
         for pause in retry_delays():
             await asyncio.sleep(pause)
             with suppress(SMSPartnerError):
-                if (await self.client.credits()).balance >= minimum:
+                balance = (await self.client.credits()).balance
+                if minimum is None or balance >= minimum:
                     break
         self.paused = None
         self._accepted.set()
