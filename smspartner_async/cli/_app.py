@@ -33,6 +33,7 @@ try:
         AsJson,
         Token,
         Wish,
+        Yes,
         amount,
         keep_line,
         keep_token,
@@ -192,7 +193,7 @@ def rent(
         Decimal | None,
         typer.Option(parser=amount, metavar="AMOUNT", help="Refuse to rent above this price."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: spend the money.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Rent contacts: costs money, so it shows the price and asks.

@@ -59,6 +59,7 @@ def _whom(text: str, metavar: str | None = None) -> Any:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
 Token = Annotated[str, typer.Argument(metavar="TOKEN", help="What `rent` printed.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: spend the money.")]
 WORDS: Final = "smspartner.words"
 PAYING: Final = "smspartner.paying"
 """Set in the context of a command as soon as it may send a rent."""

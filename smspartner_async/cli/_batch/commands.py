@@ -18,7 +18,7 @@ from smspartner_async.batch._job import preview
 from smspartner_async.cli._display import Display
 from smspartner_async.cli._exit_codes import ExitCode, exit_code_of, gravest
 from smspartner_async.cli._formats import money
-from smspartner_async.cli._options import PAYING, AsJson, amount, typed_line
+from smspartner_async.cli._options import PAYING, AsJson, Yes, amount, typed_line
 
 from .folder import STORE, BatchFolderError, check_contents, locked, sqlite_url
 
@@ -45,7 +45,6 @@ PerMinute = Annotated[
 NoLimit = Annotated[
     bool, typer.Option("--no-limit", help="Rent rows without a max_total at any price.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: spend the money.")]
 
 batch_app: typer.Typer = typer.Typer(
     no_args_is_help=True, help="Rent many targetings that a CSV or JSON Lines file lists."
