@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from shell import NUMBER, Shell
 
-from smspartner_async import PollingPolicy
+from smspartner_async import PollingPolicy, _files
 
 from .test_run import run, stand_of, write_jobs
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 pytest.importorskip("dbos")
 
-from smspartner_async.cli._batch import folder
 from smspartner_async.cli._batch import run as batch_run
 from smspartner_async.durable._database import urls
 from smspartner_async.durable._database.agreements import agree
@@ -199,7 +198,7 @@ def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
     assert run(shell, "--yes").exit_code == 3
     owner, name = {
         "the store": (urls, "check_writable"),
-        "the lock": (folder, "open_file"),
+        "the lock": (_files, "open_file"),
     }[what]
     real: Any = getattr(owner, name)
 
