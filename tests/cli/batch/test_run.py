@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -295,12 +296,18 @@ def test_an_account_that_stops_paying_is_shown_and_fails_nothing(
     write_jobs(tmp_path, 1, 2)
 
     def top_up() -> None:
+        asked, end = shell.sandbox.requests, time.monotonic() + 120
+        while asked["rent"] < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        before = asked["credits"]  # the next time, it is because renting pauses
+        while asked["credits"] == before and time.monotonic() < end:
+            time.sleep(0.01)
         shell.sandbox._account.balance = Decimal(100)
 
-    timer = threading.Timer(4.0, top_up)
-    timer.start()
+    person = threading.Thread(target=top_up)
+    person.start()
     result = run(shell, "--yes")
-    timer.join()
+    person.join()
     assert result.exit_code == 0, result.output
     assert "NOT ENOUGH" in result.stderr
     assert "renting pauses until the vendor takes this account again" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -41,6 +42,8 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def release_0_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Release 0.1, where the repository has its history."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     folder = tmp_path_factory.mktemp("release-0.1")
     archive = subprocess.run(  # noqa: S603 - git itself
         ["git", "-C", str(ROOT), "archive", RELEASE, "smspartner_async", "benchmarks"],  # noqa: S607
