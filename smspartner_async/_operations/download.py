@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import define, field
@@ -116,7 +117,10 @@ class Download:
         outer = sys.exception()
         part = PartFile(self.path, self.token, self.overwrite)
         try:
-            return await self._bring(part, part.resume, None)
+            # Most often there is none: a thread that is there already looks for it.
+            look = run_to_completion(asyncio.to_thread(part.resume))
+            with _Worker() as disk:
+                return await self._bring(part, disk, look, None)
         except BaseException as error:
             if part.is_refused and isinstance(error, SMSPartnerError):
                 return None  # it was no file: download again
@@ -134,7 +138,8 @@ class Download:
         """
         part = PartFile(self.path, self.token, self.overwrite)
         try:
-            file = await self._bring(part, partial(part.open, self._room()), head)
+            with _Worker() as disk:
+                file = await self._bring(part, disk, disk(part.open, self._room()), head)
         except SMSPartnerError as error:
             self._report_leftovers(part, error)
             raise
@@ -144,29 +149,27 @@ class Download:
     async def _bring(
         self,
         part: PartFile,
-        opening: Callable[[], ContactFile | None],
+        disk: _Worker,
+        opening: Awaitable[ContactFile | None],
         head: ResponseHead | None,
     ) -> ContactFile | None:
-        # One thread for one file, so that its calls keep their order, also if the caller is
-        # cancelled during one.
-        with _Worker() as disk:
+        try:
             try:
-                try:
-                    if (file := await disk(opening)) is not None:
-                        return file
-                    if part.reply is not None:  # left whole by an earlier process
-                        reply = Reply(part.reply.status, {}, b"")
-                        return await self._settle(part, disk, part.reply, reply)
-                    return await self._fetch(part, disk, head) if part.is_open else None
-                except BaseException:
-                    await run_to_completion(disk(part.keep))
-                    raise
-            except asyncio.CancelledError as error:
-                if part.received:
-                    error.add_note(f"What arrived of the file is kept in {part.path}.")
-                if part.rest is not None:
-                    error.add_note(_where_the_rest_is(part))
+                if (file := await opening) is not None:
+                    return file
+                if part.reply is not None:  # left whole by an earlier process
+                    reply = Reply(part.reply.status, {}, b"")
+                    return await self._settle(part, disk, part.reply, reply)
+                return await self._fetch(part, disk, head) if part.is_open else None
+            except BaseException:
+                await run_to_completion(disk(part.keep))
                 raise
+        except asyncio.CancelledError as error:
+            if part.received:
+                error.add_note(f"What arrived of the file is kept in {part.path}.")
+            if part.rest is not None:
+                error.add_note(_where_the_rest_is(part))
+            raise
 
     def _room(self) -> int:
         numbers = self._numbers or 0
@@ -223,19 +226,20 @@ class Download:
         """Write a body to the disk as it comes. `stall` bounds the time between two pieces."""
         loop = asyncio.get_running_loop()
         timeout = self.transport.request_timeout
+        write_first: Callable[[bytes], None] = partial(part.write_first, facts)
+        writes = chain([write_first], repeat(part.write))
         try:
-            stall.reschedule(None)  # the time of a slow disk does not count
-            await disk(part.note_reply, facts)
-            stall.reschedule(loop.time() + timeout)
             while chunk := await _next_piece(content):
-                stall.reschedule(None)
-                await disk(part.write, chunk)
+                stall.reschedule(None)  # the time of a slow disk does not count
+                await disk(next(writes), chunk)
                 await self._report(part.received, facts.length)
                 stall.reschedule(loop.time() + timeout)
+            if not part.received:
+                await disk(next(writes), b"")
         except asyncio.CancelledError:
             if rest := _arrived(content):
                 with suppress(DiskError):  # the cancellation is raised instead
-                    await run_to_completion(disk(part.write, rest))
+                    await run_to_completion(disk(next(writes), rest))
             raise
 
     async def _keep_refused(
@@ -259,8 +263,7 @@ class Download:
             return None, None
         facts = ReplyFacts.of(came.status, came.headers)
         with suppress(DiskError):  # in `part.failure`
-            await run_to_completion(disk(part.note_reply, facts))
-            await run_to_completion(disk(part.write, came.body))
+            await run_to_completion(disk(part.write_first, facts, came.body))
         is_whole = facts.framing == "length" and facts.proves(part.size)
         return facts, came._replace(body=b"") if is_whole else None
 
@@ -269,19 +272,29 @@ class Download:
     ) -> ContactFile:
         """Judge what is on the disk, and finish it where it is the contact file."""
         try:
-            body = await disk(part.beginning, LOOKED_AT, facts.encoding)
-            verdict = await disk(self.codec.judge_file, self.token, reply._replace(body=body))
-            if verdict.is_empty_list and await self._has_no_numbers():
-                verdict = Verdict()
-            if verdict.error is not None:
+            verdict, file = await disk(self._finish_if_good, part, facts, reply)
+            if file is None and verdict.is_empty_list and await self._has_no_numbers():
+                file = await disk(part.finish, facts.proves(part.size), facts.encoding)
+            if file is None:
+                assert verdict.error is not None  # noqa: S101 - for the type checker
                 await disk(part.refuse, verdict.is_kept)
                 if verdict.is_kept:
                     verdict.error.add_note(f"What came is kept in {part.path}.")
                 raise verdict.error
-            return await disk(part.finish, facts.proves(part.size), facts.encoding)
         except DiskError as error:
             part.failure = error
             raise _interrupted(part, facts, None) from error
+        return file
+
+    def _finish_if_good(
+        self, part: PartFile, facts: ReplyFacts, reply: Reply
+    ) -> tuple[Verdict, ContactFile | None]:
+        """Judge a part, and finish it if it is certainly the file. Runs in the part's thread."""
+        body = part.beginning(LOOKED_AT, facts.encoding)
+        verdict = self.codec.judge_file(self.token, reply._replace(body=body))
+        if verdict.error is not None:
+            return verdict, None
+        return verdict, part.finish(facts.proves(part.size), facts.encoding)
 
     async def _has_no_numbers(self) -> bool:
         if self._numbers is None:
@@ -315,7 +328,7 @@ class Download:
 
 
 class _Worker(ThreadPoolExecutor):
-    """One thread: `await worker(call, ...)`. A cancelled caller does not stop its call."""
+    """One thread, so calls keep their order: `await worker(call, ...)`. None is ever cancelled."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="smspartner-download")
@@ -347,7 +360,8 @@ async def _next_piece(content: aiohttp.StreamReader) -> bytes:
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:
     """Return what came while the last piece was being written to the disk."""
-    return content._read_nowait(-1)  # noqa: SLF001 - no public way, once the connection is broken
+    # An empty body has no buffer; and once the connection is broken, there is no public way.
+    return b"" if content.at_eof() else content._read_nowait(-1)  # noqa: SLF001
 
 
 def _where_the_rest_is(part: PartFile) -> str:

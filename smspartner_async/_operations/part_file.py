@@ -67,7 +67,6 @@ class PartFile:
     lost: str = field(default="", init=False)
     leftovers: list[Leftover] = field(factory=list, init=False)
     _sidecar: Sidecar | None = field(default=None, init=False)
-    _is_synced: bool = field(default=True, init=False)
     _fd: int = field(default=-1, init=False)
     _room: ReservedRoom = field(factory=ReservedRoom, init=False)
     _digest: hashlib._Hash = field(factory=hashlib.sha256, init=False)
@@ -129,19 +128,25 @@ class PartFile:
         self._begin(room)
         return None
 
-    def note_reply(self, reply: ReplyFacts) -> None:
-        """Record what a head said, and reserve room for the announced length.
+    def write_first(self, reply: ReplyFacts, data: bytes) -> None:
+        """Record what a head said, reserve room for the announced length, and `write` the data.
 
-        It is synced after the first bytes of the body, which a killed process loses until they are
-        written. If the disk fails here, the file is only not proven whole after a crash.
+        The record is synced after the data, which a killed process loses until it is written; and
+        not at all if `finish` follows at once. If the disk fails at the record, the file is only
+        not proven whole after a crash.
+
+        Raises:
+            DiskError: as `write`.
         """
-        if self._sidecar is None:
-            return
+        assert self._sidecar is not None  # noqa: S101 - the part is open
         with suppress(OSError):
             self._sidecar.note_reply(reply)
-            self._is_synced = False
         with suppress(OSError):  # `write` keeps what does not fit in memory
             self._room.hold(self.final.parent, reply.length or 0)
+        self.write(data)
+        if reply.length is None or self.size < reply.length:
+            with suppress(OSError):
+                self._sidecar.sync()
 
     def write(self, data: bytes) -> None:
         """Write `data` to the part; once that fails, keep the rest in memory.
@@ -165,10 +170,6 @@ class PartFile:
             self._digest.update(view[:written])
             self.size += written
             view = view[written:]
-        if not self._is_synced and self._sidecar is not None:
-            self._is_synced = True
-            with suppress(OSError):
-                self._sidecar.sync()
         if self.failure is not None and not self._overflow.add(view):
             raise self.failure
 

@@ -18,7 +18,6 @@ from smspartner_async._log import log
 
 from ._account import Account
 from ._database.jobs import claim_job, update_jobs
-from ._database.tables import JOBS
 from ._executions import Executions
 from ._journal import utc_timestamp
 
@@ -105,9 +104,9 @@ class WorkerContext:
 
     async def find_token(self, job: Job, claim_id: str) -> str | None:
         """Return the token that was paid for with a claim, from the store or a journal here."""
-        for row in await self.database.read_jobs(JOBS.c.id == job["id"], JOBS.c.run == job["run"]):
-            if row.token is not None:
-                return str(row.token)
+        row = await self.database.read_run(job)
+        if row is not None and row.token is not None:
+            return str(row.token)
         return await asyncio.to_thread(self.journal.token, claim_id)
 
 

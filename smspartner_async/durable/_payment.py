@@ -16,7 +16,6 @@ from smspartner_async._rental import StepFailedError
 from smspartner_async._values.instant import Instant
 
 from ._database.agreements import claim_ids_of
-from ._database.tables import JOBS
 from ._database.workers import has_signed_off
 from ._journal import Journal
 from ._records import Claim, Job, JobState, Paid, StoreError, load_job, workflow_id
@@ -139,7 +138,7 @@ async def _check_claim(context: WorkerContext, job: Job, claimed: Claim, wanted:
         raise _PriceTooOldError("The price is too old, and is asked for again before the rent.")
     since = Instant()
     try:
-        rows = await context.database.read_jobs(JOBS.c.id == job["id"], reconnect=False)
+        row = await context.database.read_run(job, reconnect=False)
         if context.database.failure is not None:
             raise context.database.failure  # it can be read, and would not store the token
     except StoreError as error:
@@ -147,8 +146,7 @@ async def _check_claim(context: WorkerContext, job: Job, claimed: Claim, wanted:
             f"The store could not be used before the rent, so it was not sent: {error}",
             maybe_sent=False,
         ) from error
-    mine = [row for row in rows if row.run == job["run"] and row.token is None]
-    if not mine or mine[0].facts != json.dumps(claimed):
+    if row is None or row.token is not None or row.facts != json.dumps(claimed):
         raise_withdrawn()
     if since.is_older_than(_CHECK_MAX_AGE):
         raise TransportError(

@@ -33,7 +33,6 @@ from smspartner_async._rental import StepFailedError
 from ._account import RETRY_WAIT, is_temporary, refuses_account, retry_delays
 from ._context import WorkerContext, current_worker, unfinished, wait_for_worker
 from ._database.jobs import start_over
-from ._database.tables import JOBS
 from ._journal import utc_timestamp
 from ._payment import (
     ask_price,
@@ -322,7 +321,7 @@ async def wait(context: WorkerContext, paid: Paid) -> None:
 async def download(context: WorkerContext, job: Job, paid: Paid) -> dict[str, Any]:
     """Download the file. A repeated step takes the file on the disk: `price` saw none there."""
     path = load_job(job["id"], job["content"]).path
-    if not await context.database.read_jobs(JOBS.c.id == job["id"], JOBS.c.run == job["run"]):
+    if await context.database.read_run(job) is None:
         # Its folder was moved, for example, and the new run writes the file.
         raise StepFailedError(JobState.FAILED, error="The job continues in another run.")
 

@@ -24,6 +24,8 @@ from .urls import connect_args, describe_failure, is_sqlite, is_transient, needs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from smspartner_async.durable._records import Job
+
     Work = tuple[Callable[..., Any], tuple[Any, ...]]
     """A transaction function, and its arguments after the connection."""
 
@@ -40,6 +42,10 @@ _LOCK: Final = {
     ),
 }
 _RECONNECT_WAIT: Final = wait_exponential(multiplier=0.1, max=1)  # seconds
+# Made once: building a statement costs more than executing it.
+_RUN_OF_JOB: Final = sa.select(JOBS).where(
+    JOBS.c.id == sa.bindparam("job"), JOBS.c.run == sa.bindparam("in_run")
+)
 
 
 @define(eq=False)
@@ -144,6 +150,17 @@ class JobDatabase:
         query = sa.select(JOBS, self.now.label("now"), LATE_TOKENS.label("late_tokens"))
         query = query.where(*where).order_by(JOBS.c.number)
         return await self._read(lambda reader: reader.execute(query).all(), reconnect=reconnect)
+
+    async def read_run(self, job: Job, *, reconnect: bool | None = None) -> sa.Row[Any] | None:
+        """Return the row of a job; `None` if it is in another run, or gone.
+
+        Raises:
+            StoreError: as `read_jobs`.
+        """
+        key = {"job": job["id"], "in_run": job["run"]}
+        return await self._read(
+            lambda reader: reader.execute(_RUN_OF_JOB, key).first(), reconnect=reconnect
+        )
 
     async def read_states(
         self, *, reconnect: bool | None = None

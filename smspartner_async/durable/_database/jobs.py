@@ -6,6 +6,7 @@ Each function is one transaction: `await database.run(claim_job, …)`.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from .database import JobDatabase
 
 _QUEUED_ANEW: Final = {"state": JobState.QUEUED.value, "run": JOBS.c.run + 1, "facts": "{}"}
-# Written out as text: building these statements each time costs more than executing them.
+# Made once: building these statements each time costs more than executing them.
+_RENTING: Final = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value)
+_HEARTBEATS: Final = sa.select(WORKERS.c.id, WORKERS.c.seen)
 _SWAP_CLAIM: Final = sa.text(
     "UPDATE smspartner_jobs SET facts = :after WHERE id = :id AND run = :run AND facts = :before"
 )
@@ -64,19 +67,25 @@ def take_jobs(
     heartbeat. Where its row says otherwise, others have taken over its jobs: it takes none before
     its next heartbeat, because nobody would take those over.
     """
-    renting = sa.select(JOBS).where(JOBS.c.state == JobState.RENTING.value)
-    all_taken = connection.execute(renting).all()
+    all_taken = connection.execute(_RENTING).all()
     mine = [row for row in all_taken if row.worker == worker]
-    workers = dict(connection.execute(sa.select(WORKERS.c.id, WORKERS.c.seen)).all())
+    workers = dict(connection.execute(_HEARTBEATS).all())
     share = -(-concurrency // len(workers)) if workers.get(worker) == heartbeat_at else 0
     room = max(0, min(share - len(mine), concurrency - len(all_taken)))
+    take = _take(database.url.get_backend_name(), require_max_total)
+    return [*mine, *connection.execute(take, {"taker": worker, "room": room})]
+
+
+@cache
+def _take(backend: str, require_max_total: bool) -> sa.Executable:  # noqa: FBT001 - private
+    """Return the statement that takes the first `room` queued jobs for the worker `taker`."""
     queued = sa.select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED.value)
     if require_max_total:
         queued = queued.where(sa.not_(UNLIMITED))
-    queued = queued.order_by(JOBS.c.number).limit(room)
+    queued = queued.order_by(JOBS.c.number).limit(sa.bindparam("room"))
     taken = sa.update(JOBS).where(JOBS.c.number.in_(queued.scalar_subquery()))
-    taken = taken.values(state=JobState.RENTING.value, worker=worker, changed=database.now)
-    return [*mine, *connection.execute(taken.returning(*JOBS.c))]
+    values = {"state": JobState.RENTING.value, "worker": sa.bindparam("taker")}
+    return taken.values(changed=CLOCKS[backend], **values).returning(*JOBS.c)
 
 
 def claim_job(

@@ -233,8 +233,16 @@ async def test_by_what_on_progress_waits_for(path: Path, part: Path) -> None:
     await check_free(path)
 
 
+@pytest.mark.parametrize(
+    ("script", "left"),
+    [
+        (faults.stall_within_body(FILE), {"contacts.csv.part": HALF}),
+        (Reply((Send(faults.head(204)),)), {}),
+    ],
+    ids=["half", "empty"],
+)
 async def test_a_piece_that_waits_for_its_thread(
-    path: Path, part: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, script: Reply, left: dict[str, bytes]
 ) -> None:
     """A file: cancelled when a piece was handed over and its writing did not begin, it is kept."""
     loop = asyncio.get_running_loop()
@@ -242,17 +250,16 @@ async def test_a_piece_that_waits_for_its_thread(
     downloading: asyncio.Task[ContactFile]
 
     def run(executor: ThreadPoolExecutor, call: Any) -> Any:
-        if call.func.__name__ == "write" and call.args[0]:
+        if call.func.__name__ == "write_first":
             executor.submit(time.sleep, 0.05)
             loop.call_soon(downloading.cancel)
         return really_run(executor, call)
 
-    script = faults.stall_within_body(FILE)
     async with FaultServer(script) as server, client_of(server) as client:
         monkeypatch.setattr(loop, "run_in_executor", run)
         downloading = asyncio.ensure_future(client.download("tok", path))
         await end_of(downloading)
-    assert contents(path.parent) == {part.name: HALF}
+    assert contents(path.parent) == left
 
 
 @pytest.mark.usefixtures("older")
@@ -322,19 +329,15 @@ async def test_after_it_broke_off(path: Path, part: Path, monkeypatch: pytest.Mo
 
 async def test_by_a_timeout(path: Path, part: Path) -> None:
     """A file: a caller's own `asyncio.timeout` is still a timeout, and what arrived is kept."""
-
-    async def give_up(client: SMSPartnerClient) -> None:
-        async with asyncio.timeout(120) as limit:
-            downloading = asyncio.ensure_future(client.download("tok", path))
-            while contents(path.parent) != {part.name: HALF}:  # noqa: ASYNC110 - a file
-                await asyncio.sleep(0.01)
-            limit.reschedule(asyncio.get_running_loop().time())
-            await downloading
-
     script = faults.stall_within_body(FILE)
+
+    async def download_until_half_is_there(client: SMSPartnerClient) -> None:
+        async with asyncio.timeout(None) as limit:
+            await client.download("tok", path, on_progress=lambda *_: limit.reschedule(0))
+
     async with FaultServer(script) as server, client_of(server) as client:
         with pytest.raises(TimeoutError):
-            await give_up(client)
+            await download_until_half_is_there(client)
     assert contents(path.parent) == {part.name: HALF}
     await check_free(path)
 

@@ -201,7 +201,7 @@ async def test_killed_around_each_step(tmp_path: Path, *, overwrite: bool) -> No
     # Before the first byte: a look for an empty part, the fsyncs of the sidecar and its folder. At
     # the end: the sidecar's removal.
     assert asked_again == [*[True] * 5, *[False] * (len(asked_again) - 6), True]
-    assert len(asked_again) == (17 if overwrite else 19)
+    assert len(asked_again) == (15 if overwrite else 17)
 
 
 def everything(folder: Path) -> dict[str, bytes]:

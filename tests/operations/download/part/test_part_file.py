@@ -118,29 +118,61 @@ def test_what_is_on_the_disk_before_the_first_byte(
 ) -> None:
     """A file, 2: the rental is fsynced, with the names, before any byte; the head's facts are kept.
 
-    A killed process keeps what it has written: framing and length are synced behind the first
-    bytes, which a socket that is still unread would lose.
+    A killed process keeps what it has written: framing and length are written before the first
+    bytes, and synced behind them, which a socket that is still unread would lose.
     """
     steps: list[str] = []
-    fsync = os.fsync
+    fsync, write = os.fsync, os.write
+    sidecars: list[list[dict[str, object]]] = []
 
     def spy(fd: int) -> None:
         steps.append(kind_of(fd))
         fsync(fd)
 
-    monkeypatch.setattr(os, "fsync", spy)
+    def spy_write(fd: int, data: bytes) -> int:
+        if kind_of(fd) == "part":
+            sidecars.append(sidecar_of(part.path))
+        return write(fd, data)
+
     part = make()
-    assert steps == ["sidecar", "folder"]
-    part.note_reply(ReplyFacts.of(200, {"Content-Length": "5200"}))
-    assert steps == ["sidecar", "folder"]
-    assert mode(final.with_name("contacts.csv.part.json")) == 0o600
-    assert sidecar_of(part.path) == [
-        {"token": "tok"},
-        {"status": 200, "framing": "length", "length": 5200, "encoding": ""},
-    ]
-    part.write(FILE[:7])
+    monkeypatch.setattr(os, "write", spy_write)
+    part.write_first(ReplyFacts.of(200, {"Content-Length": "5200"}), FILE[:7])
     part.write(FILE[7:])
+    assert mode(final.with_name("contacts.csv.part.json")) == 0o600
+    facts = {"status": 200, "framing": "length", "length": 5200, "encoding": ""}
+    assert sidecars == [[{"token": "tok"}, facts]] * 2
+    assert steps == []
+    monkeypatch.setattr(os, "fsync", spy)
+    make(final.with_name("other.csv")).write_first(ReplyFacts.of(200, {}), FILE)
     assert steps == ["sidecar", "folder", "sidecar"]
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("head", "first", "synced"),
+    [
+        ({"Content-Length": "5200"}, FILE[:7], True),
+        ({"Content-Length": "5200"}, FILE, False),  # its end syncs more, at once
+        ({"Transfer-Encoding": "chunked"}, FILE, True),
+        ({}, FILE, True),
+    ],
+)
+def test_the_facts_of_a_head_are_synced_unless_the_end_follows(
+    make: Callable[..., PartFile],
+    monkeypatch: pytest.MonkeyPatch,
+    head: dict[str, str],
+    first: bytes,
+    *,
+    synced: bool,
+) -> None:
+    """A file, 2: framing and length are synced behind the first bytes of a body that has more."""
+    part = make()
+    steps: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: steps.append(kind_of(fd)))
+    part.write_first(ReplyFacts.of(200, head), first)
+    assert steps == ["sidecar"] * synced
+    part.write(b"more")
+    assert steps == ["sidecar"] * synced
 
 
 # --- writing and finishing -------------------------------------------------------------------
@@ -180,8 +212,8 @@ def test_safe_before_it_has_its_name(
 
         monkeypatch.setattr(os, name, call)
 
-    part = make(overwrite=overwrite, write=FILE)
-    part.note_reply(ReplyFacts.of(200, {"Content-Length": "5200"}))
+    part = make(overwrite=overwrite)
+    part.write_first(ReplyFacts.of(200, {"Content-Length": "5200"}), FILE)
     spy("fsync", kind_of)
     for name in ("link", "rename", "replace", "unlink"):
         spy(name, lambda *args, name=name: f"{name} {Path(args[-1]).name}")
