@@ -321,7 +321,7 @@ class JsonLines:
         if self._is_prepared:
             return
         self.path.chmod(OWNER_ONLY)  # it may come from a backup
-        data = read_file(self.path)
+        data = read_file(self.path) if self.size else b""
         if b"\n" not in data and not parse_lines(data):  # new, or cut short in its first line
             os.ftruncate(self._fd, 0)
             self._is_new = True

@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import suppress
 from enum import Enum, auto
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from smspartner_async._files import PRIVATE, READ, lock, open_file, parse_lines
 
 from .final_name import check_name
 from .leftover import Leftover
-from .sidecar import LARGEST, Digest, Sidecar
+from .sidecar import LARGEST, SUFFIX, Digest, Sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,14 +99,14 @@ class _Survey:
 
     def known_claim(self) -> Claim | None:
         """Check each name; return a claim that is WHOLE or FINISHED, and record the others."""
-        for part, has_part, has_sidecar in _names_to_search(self.final):
+        for name, has_part, has_sidecar in _names_to_search(self.final):
             if has_sidecar:
-                if (claim := self._look_at(part)) is not None:
+                if (claim := self._look_at(Path(name))) is not None:
                     return claim
             elif has_part:
-                self._pass_over(part, None)
+                self._pass_over(Path(name), None)
             else:
-                self.free = self.free or part
+                self.free = self.free or Path(name)
         return None
 
     def new_claim(self) -> Claim | None:
@@ -155,18 +155,12 @@ class _Survey:
         self.leftovers.append(Leftover(part, found.st_size, token))
 
 
-def part_names(final: Path) -> Iterator[Path]:
-    """Yield the names that a part of a file may have, in order."""
-    yield Path(f"{final}.part")
-    yield from (Path(f"{final}.part.{number}") for number in count(1))
-
-
-def _names_to_search(final: Path) -> Iterator[tuple[Path, bool, bool]]:
+def _names_to_search(final: Path) -> Iterator[tuple[str, bool, bool]]:
     """Yield part names up to the gap, and whether a part and a sidecar of each are there."""
     gap = 0
-    for part in part_names(final):
-        there = os.path.lexists(part), os.path.lexists(Sidecar.path_of(part))
-        yield part, *there
+    for name in chain([f"{final}.part"], (f"{final}.part.{number}" for number in count(1))):
+        there = os.path.lexists(name), os.path.lexists(f"{name}{SUFFIX}")
+        yield name, *there
         gap = 0 if any(there) else gap + 1
         if gap == _GAP:
             return
@@ -174,7 +168,8 @@ def _names_to_search(final: Path) -> Iterator[tuple[Path, bool, bool]]:
 
 def leftovers_of(final: Path, token: str) -> Iterator[Leftover]:
     """Give the parts of a file that are of one rental, as their sidecars say. Locks nothing."""
-    for part, has_part, _ in _names_to_search(final):
+    for name, has_part, _ in _names_to_search(final):
+        part = Path(name)
         with suppress(OSError):
             with os.fdopen(open_file(Sidecar.path_of(part), READ), "rb") as file:
                 is_ours = os.fstat(file.fileno()).st_size <= LARGEST

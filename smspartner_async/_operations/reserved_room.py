@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 LEAST_ROOM: Final = 2**16
 """Bytes reserved for a file of unknown size."""
 
-_BLOCK: Final = 2**12  # of a file system: releasing a part of one frees nothing
 _PIECE: Final = 2**16
 # Where the system cannot reserve, up to so much is reserved by writing; the rest is only checked.
 _MOST_WRITTEN: Final = 2**20
@@ -60,14 +59,16 @@ class ReservedRoom:
             ) from error
 
     def give_back(self, size: int) -> None:
-        """Release `size` bytes, rounded to whole blocks of the file system."""
+        """Release `size` bytes: on the disk, in pieces of 64 KiB."""
         if self._file is None:
             return
-        self.size = max(self.size - size, 0)
-        with suppress(OSError):
-            os.ftruncate(self._file.fileno(), self.size // _BLOCK * _BLOCK)
-        if not self.size:
+        before, self.size = self.size, max(self.size - size, 0)
+        left = -(-self.size // _PIECE)
+        if not left:
             self.release()
+        elif left < -(-before // _PIECE):
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), left * _PIECE)
 
     def release(self) -> None:
         """Release everything."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LARGEST: Final = 2**24  # bytes: a larger one is another program's, and is not read
-_SUFFIX: Final = ".json"
+SUFFIX: Final = ".json"
 Framing = Literal["length", "chunked", "close"]
 
 
@@ -88,7 +88,7 @@ class Sidecar:
     @classmethod
     def path_of(cls, part: Path) -> Path:
         """Return the path of a part's sidecar."""
-        return Path(f"{part}{_SUFFIX}")
+        return Path(f"{part}{SUFFIX}")
 
     @classmethod
     def open(cls, part: Path) -> Sidecar:
@@ -101,7 +101,7 @@ class Sidecar:
         sidecar = cls(JsonLines.open(cls.path_of(part)))
         try:
             size = sidecar._lines.size
-            for line in sidecar._lines.read() if size <= LARGEST else ():
+            for line in sidecar._lines.read() if 0 < size <= LARGEST else ():
                 sidecar._take(line)
             sidecar.is_foreign = bool(size) and not sidecar.token
         except BaseException:

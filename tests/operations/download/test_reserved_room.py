@@ -43,14 +43,15 @@ def failing(number: int) -> Callable[..., Any]:
 def test_room_is_really_held_and_given_back(tmp_path: Path) -> None:
     """A file, 1: the blocks are the file system's, without a name, and go back bit by bit."""
     room = ReservedRoom()
-    room.hold(tmp_path, 64 * KIB)
-    assert held(room) >= 64 * KIB
+    room.hold(tmp_path, 192 * KIB)
+    assert held(room) >= 192 * KIB
     assert list(tmp_path.iterdir()) == []
     room.give_back(10_000)
-    assert 48 * KIB <= held(room) <= 56 * KIB
-    room.hold(tmp_path, 128 * KIB)
-    assert (room.size, held(room) >= 120 * KIB) == (128 * KIB, True)
-    room.give_back(200 * KIB)
+    room.give_back(60_000)
+    assert (room.size, held(room)) == (192 * KIB - 70_000, 128 * KIB)
+    room.hold(tmp_path, 256 * KIB)
+    assert (room.size, held(room) >= 256 * KIB) == (256 * KIB, True)
+    room.give_back(300 * KIB)
     assert (room.size, held(room)) == (0, 0)
     room.release()  # twice does no harm
 

@@ -1,22 +1,26 @@
 """Which name the part of a download takes, and what it passes over."""
 
 import os
-from itertools import islice
 from pathlib import Path
 
 import pytest
 from downloads import ANOTHERS, FILE, OLDER, leave_behind
 
 from smspartner_async._operations.leftover import Leftover
-from smspartner_async._operations.part_name import PartState, claim_part, leftovers_of, part_names
+from smspartner_async._operations.part_name import PartState, claim_part, leftovers_of
 
 HEAD = {"status": 200, "framing": "length", "length": len(FILE), "encoding": ""}
 
 
-def test_names(tmp_path: Path) -> None:
-    """A file, 3: the names of a part are `x.part`, `x.part.1` and so on."""
-    names = [path.name for path in islice(part_names(tmp_path / "x"), 3)]
-    assert names == ["x.part", "x.part.1", "x.part.2"]
+@pytest.mark.parametrize(("number", "state"), [(3, PartState.WHOLE), (4, PartState.USABLE)])
+def test_names(tmp_path: Path, number: int, state: PartState) -> None:
+    """A file, 3: the names of a part are `x.part`, `x.part.1` and so on, up to a gap of four."""
+    leave_behind(tmp_path / f"x.part.{number}", FILE, "tok", HEAD)
+    claim = claim_part(tmp_path / "x", "tok")
+    assert claim is not None
+    claim.sidecar.close()
+    name = f"x.part.{number}" if state is PartState.WHOLE else "x.part"
+    assert (claim.part.name, claim.state) == (name, state)
 
 
 def test_the_first_name_that_is_free(tmp_path: Path) -> None:
