@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from smspartner_async.durable import Store
     from smspartner_async.durable._context import WorkerContext
+    from smspartner_async.durable._records import Job
 
 DEAR = {"success": True, "op": "price", "datas": [], "cost": {"quantity": 20, "total": "9.00"}}
 
@@ -258,14 +259,14 @@ async def test_nothing_is_sent_where_the_store_cannot_be_read(
     context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even by a worker that waits for its database otherwise; it tries again later."""
-    rows = JobDatabase.read_jobs
+    row = JobDatabase.read_run
 
-    async def away(self: JobDatabase, *where: Any, reconnect: bool | None = None) -> Any:
+    async def away(self: JobDatabase, job: Job, *, reconnect: bool | None = None) -> Any:
         if reconnect is False:
             raise StoreError("It is away.")
-        return await rows(self, *where, reconnect=reconnect)
+        return await row(self, job, reconnect=reconnect)
 
-    monkeypatch.setattr(JobDatabase, "read_jobs", away)
+    monkeypatch.setattr(JobDatabase, "read_run", away)
     with pytest.raises(StepFailedError, match=r"It is away\.") as caught:
         await rent_of(tmp_path)
     assert outcome(caught) == ("failed", True)
