@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
@@ -21,6 +21,9 @@ from benchmarks.durable_processes import jobs_of
 from benchmarks.durable_runs import Run, VendorProcess, WorkerProcess, submit
 from smspartner_async.durable import JobState, Store
 from smspartner_async.durable._database.jobs import update_jobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RELEASE = "fdfa443"
 READER = """
