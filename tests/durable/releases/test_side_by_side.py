@@ -97,7 +97,7 @@ def test_workers_of_both_releases_share_a_store_through_a_whole_batch(
             for worker in workers:
                 worker.end()
     assert run.kills > 0
-    # Release 0.1 proves no part whole: what a killed worker of it leaves is told, never finished.
+    # Release 0.1 proves no part whole: what a killed worker of it leaves is never finished.
     for books in (first, settled):
         assert evolve(books, lost_whole=0).holds, books
     assert (settled.charges, settled.attention) == (16, 0)
