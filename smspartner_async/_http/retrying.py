@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import stop_after_attempt
 
 from smspartner_async._errors import APIError, RateLimitError, ResponseError, TransportError
 from smspartner_async._log import log, log_fields, subject
+from smspartner_async._policies import call_again
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from tenacity import RetryCallState
 
     from smspartner_async._policies import RetryPolicy
     from smspartner_async._wire.codec import Request
@@ -48,22 +51,16 @@ async def try_again(
     Attempts, which are given their number, are made until one succeeds, fails for good, or was the
     last that `policy` allows. Its error is raised as it is; `before_sleep` is called after others.
     """
-    failures = [failure]
     numbers = itertools.count(2)
-
-    async def next_attempt() -> _T:
-        if failures:
-            raise failures.pop()
-        return await attempt(next(numbers))
-
-    return await AsyncRetrying(
-        retry=retry_if_exception(may_repeat),
+    return await call_again(
+        failure,
+        lambda: attempt(next(numbers)),
+        retry=may_repeat,
         stop=stop_after_attempt(policy.attempts),
         wait=policy.delay,
         sleep=sleep,
         before_sleep=before_sleep,
-        reraise=True,
-    )(next_attempt)
+    )
 
 
 def log_retry(request: Request, state: RetryCallState) -> None:

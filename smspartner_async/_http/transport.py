@@ -13,6 +13,7 @@ import math
 import ssl as tls
 from base64 import b64encode
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -145,6 +146,9 @@ class Transport:
         self.limiter = limiter
         self._own: list[aiohttp.ClientSession] = []
         self._deadlines = Deadlines()
+        trace = aiohttp.TraceConfig()  # one for all requests: it is made of eighteen signals
+        trace.on_request_headers_sent.append(partial(_head_leaves, self.limiter))
+        self._unpooled = {"trace_configs": [trace], "middlewares": (_without_resending,)}
         base = URL(base_url)
         self._base_path = base.raw_path.rstrip("/")
         self._scheme, self._authority = base.scheme, base.raw_authority
@@ -235,24 +239,12 @@ class Transport:
         received. The caller bounds the time. `sending.raw` has the bytes of a reply whose head
         aiohttp refuses; with `keep_body`, of every reply.
         """
-
-        async def head_leaves(*_: object) -> None:
-            if sending.before_head is not None:
-                await sending.before_head()
-            if self.limiter.is_paused():
-                raise HeldBackError
-            sending.head_sent = True
-
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(head_leaves)
         from .raw_reply import RawReply, tap  # noqa: PLC0415 - for rents and downloads alone
 
         connector, raw = aiohttp.TCPConnector(force_close=True), RawReply(sending.raw_limit)
         sending.raw = raw if tap(connector, raw) else None
-        session = self._new_session(
-            connector, trace_configs=[trace], middlewares=(_without_resending,)
-        )
-        url, options = self._url(request), self._options(request)
+        session = self._new_session(connector, **self._unpooled)
+        url, options = self._url(request), self._options(request) | {"trace_request_ctx": sending}
         async with session:
             with raw.held_open() if keep_body else nullcontext():
                 async with session.request(request.method, url, **options) as response:
@@ -354,6 +346,15 @@ class Transport:
                 secure = self.base_url.startswith("https:")
                 options["proxy_headers" if secure else "headers"] = proof
         return options
+
+
+async def _head_leaves(limiter: RateLimiter, _: object, context: Any, __: object) -> None:
+    sending: SendState = context.trace_request_ctx
+    if sending.before_head is not None:
+        await sending.before_head()
+    if limiter.is_paused():
+        raise HeldBackError
+    sending.head_sent = True
 
 
 async def _read_whole(request: Request, response: aiohttp.ClientResponse) -> Reply:

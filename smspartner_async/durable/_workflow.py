@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 from attrs import asdict
 from dbos import DBOS
 from sqlalchemy.exc import DBAPIError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from smspartner_async._errors import (
     AlreadyDownloadedError,
@@ -28,6 +27,7 @@ from smspartner_async._log import log
 from smspartner_async._models import ContactFile, RentalState
 from smspartner_async._operations.disk_errors import NameTakenError
 from smspartner_async._operations.part_name import digest_of
+from smspartner_async._policies import call_again
 from smspartner_async._rental import StepFailedError
 
 from ._account import RETRY_WAIT, is_temporary, refuses_account, retry_delays
@@ -47,6 +47,8 @@ from ._records import Claim, Job, JobState, Paid, load_job, workflow_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
+
+    from tenacity import RetryCallState
 
 
 _T = TypeVar("_T")
@@ -174,12 +176,20 @@ async def retry_until_success(context: WorkerContext, attempt: Callable[[], Awai
             await asyncio.sleep(seconds)
             await context.account.wait_until_accepted()
 
-    return await AsyncRetrying(
-        retry=retry_if_exception(is_temporary),
+    try:
+        return await attempt()
+    except Exception as error:
+        if not is_temporary(error):
+            raise
+        failure = error
+    return await call_again(
+        failure,
+        attempt,
+        retry=is_temporary,
         wait=RETRY_WAIT,
         sleep=sleep,
         before_sleep=before_sleep,
-    )(attempt)
+    )
 
 
 def _step(

@@ -32,8 +32,8 @@ from smspartner_async import (
     SMSPartnerClient,
     Targeting,
     TransportError,
+    _policies,
 )
-from smspartner_async._http import retrying
 from smspartner_async._wire.envelope import CODE_CLASSES
 
 PEOPLE: Final = Targeting(gender=Gender.MIXED, min_age=25, max_age=35, interest=12)
@@ -184,7 +184,7 @@ async def test_a_success_does_not_pass_through_tenacity(monkeypatch: pytest.Monk
     def explode(**_: object) -> None:
         raise AssertionError("tenacity was asked")
 
-    monkeypatch.setattr(retrying, "AsyncRetrying", explode)
+    monkeypatch.setattr(_policies, "AsyncRetrying", explode)
     async with FaultServer(QUOTE, vendor_error(10, "Non")) as server, client_of(server) as client:
         assert isinstance(await client.price(PEOPLE), Quote)
         with pytest.raises(APIError):

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 import sqlalchemy as sa
 from attrs import define, field
 from sqlalchemy.exc import DBAPIError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
+from tenacity import RetryCallState, wait_exponential
 
 from smspartner_async._log import log
+from smspartner_async._policies import call_again
 from smspartner_async.durable._records import StoreError
 
 from .tables import CLOCKS, JOBS, LATE_TOKENS, RUNS, TABLES
@@ -204,14 +205,20 @@ class JobDatabase:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
         try:
-            if not reconnect:
+            try:
                 return await in_thread()
-            return await AsyncRetrying(
-                retry=retry_if_exception(is_transient),
+            except DBAPIError as error:
+                if not (reconnect and is_transient(error)):
+                    raise
+                failure = error
+            return await call_again(
+                failure,
+                in_thread,
+                retry=is_transient,
                 wait=_RECONNECT_WAIT,
                 sleep=asyncio.sleep,
                 before_sleep=self._disconnect,
-            )(in_thread)
+            )
         except DBAPIError as error:
             raise self.fail(error) from error
 
