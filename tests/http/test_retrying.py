@@ -191,6 +191,35 @@ async def test_a_success_does_not_pass_through_tenacity(monkeypatch: pytest.Monk
             await client.price(PEOPLE)
 
 
+async def test_what_failed_once_is_called_again_until_an_error_is_final() -> None:
+    """RetryPolicy: the first failure counts as tenacity's first attempt, and none is hidden."""
+    errors: list[Exception] = [OSError("second"), ValueError("third")]
+    asked: list[BaseException] = []
+    attempts: list[int] = []
+
+    async def call() -> None:
+        raise errors.pop(0)
+
+    def is_passing(error: BaseException) -> bool:
+        asked.append(error)
+        return isinstance(error, OSError)
+
+    async def sleep(_: float) -> None:
+        """Take no time."""
+
+    with pytest.raises(ValueError, match="third"):
+        await _policies.call_again(
+            first := OSError("first"),
+            call,
+            retry=is_passing,
+            sleep=sleep,
+            before_sleep=lambda state: attempts.append(state.attempt_number),
+        )
+    assert [str(error) for error in asked] == ["first", "second", "third"]
+    assert asked[0] is first
+    assert (errors, attempts) == ([], [1, 2])
+
+
 # --- how much later --------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ from smspartner_async import (
     RetryPolicy,
 )
 from smspartner_async import _policies as policies
-from smspartner_async._policies import PollState, call_again
+from smspartner_async._policies import PollState
 
 NO_NUMBERS: tuple[Any, ...] = (math.nan, math.inf, -math.inf, -1, "1", b"1", True, None, [1])
 STRATEGIES = {"wait", "stop"}
@@ -395,28 +395,3 @@ def test_the_recipes_of_the_documentation_run(policy: type[Any]) -> None:
         state.record(STATUS, age)
         assert recipes["patient"].delay(state) == interval
     assert [recipes["limited"].stops(attempt(number)) for number in (19, 20)] == [False, True]
-
-
-async def test_what_failed_once_is_called_again_until_an_error_is_final() -> None:
-    """RetryPolicy: the first failure counts as tenacity's first attempt, and none is hidden."""
-    errors: list[Exception] = [OSError("second"), ValueError("third")]
-    asked: list[BaseException] = []
-    attempts: list[int] = []
-
-    async def call() -> None:
-        raise errors.pop(0)
-
-    async def sleep(_: float) -> None:
-        """Take no time."""
-
-    with pytest.raises(ValueError, match="third"):
-        await call_again(
-            first := OSError("first"),
-            call,
-            retry=lambda error: asked.append(error) is None and isinstance(error, OSError),
-            sleep=sleep,
-            before_sleep=lambda state: attempts.append(state.attempt_number),
-        )
-    assert [str(error) for error in asked] == ["first", "second", "third"]
-    assert asked[0] is first
-    assert (errors, attempts) == ([], [1, 2])
