@@ -13,10 +13,10 @@ import sys
 import traceback
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, fields_dict, frozen
-from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception
+from tenacity import AsyncRetrying, Future, RetryCallState
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_exponential
 
@@ -24,7 +24,7 @@ from ._errors import APIError, ConfigurationError, ResponseError
 from ._validation import check_whole, is_async, is_number, mismatch_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from attrs import Attribute
     from tenacity.stop import StopBaseT
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from ._errors import SMSPartnerError
     from ._models import RentalStatus
-
-_T = TypeVar("_T")
 
 _SHORTEST_INTERVAL: Final = 0.001  # seconds
 
@@ -376,25 +374,3 @@ def checked_timeout(timeout: float | None) -> float | None:
             f"timeout must be a number of seconds from 0 on, or None for no limit: {timeout!r}"
         )
     return timeout
-
-
-async def call_again(
-    failure: Exception,
-    call: Callable[[], Awaitable[_T]],
-    *,
-    retry: Callable[[BaseException], bool],
-    **options: Any,
-) -> _T:
-    """Repeat a call that raised `failure`, as tenacity's `options` say, and return its result.
-
-    The first call is made without tenacity, whose objects only the garbage collector frees: it is
-    nearly always the only one. `retry` is asked about each error; the last one is raised as it is.
-    """
-    failures = [failure]
-
-    async def next_call() -> _T:
-        if failures:
-            raise failures.pop()
-        return await call()
-
-    return await AsyncRetrying(retry=retry_if_exception(retry), reraise=True, **options)(next_call)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tenacity import stop_after_attempt
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from smspartner_async._errors import APIError, RateLimitError, ResponseError, TransportError
 from smspartner_async._log import log, log_fields, subject
-from smspartner_async._policies import call_again
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +36,36 @@ def is_passing(error: BaseException) -> bool:
     return False
 
 
+async def call_until(
+    call: Callable[[], Awaitable[_T]],
+    *,
+    retry: Callable[[BaseException], bool],
+    failure: Exception | None = None,
+    **options: Any,
+) -> _T:
+    """Call until it succeeds, or as long as tenacity's `options` say, and return the result.
+
+    The first call, of which `failure` may be known already, is made without tenacity, whose objects
+    only the garbage collector frees: it is nearly always the only one. `retry` is asked about each
+    error; the last one is raised as it is.
+    """
+    try:
+        if failure is None:
+            return await call()
+    except Exception as error:
+        if not retry(error):
+            raise
+        failure = error
+    failures = [failure]
+
+    async def next_call() -> _T:
+        if failures:
+            raise failures.pop()
+        return await call()
+
+    return await AsyncRetrying(retry=retry_if_exception(retry), reraise=True, **options)(next_call)
+
+
 async def try_again(
     failure: Exception,
     attempt: Callable[[int], Awaitable[_T]],
@@ -52,9 +81,9 @@ async def try_again(
     last that `policy` allows. Its error is raised as it is; `before_sleep` is called after others.
     """
     numbers = itertools.count(2)
-    return await call_again(
-        failure,
+    return await call_until(
         lambda: attempt(next(numbers)),
+        failure=failure,
         retry=may_repeat,
         stop=stop_after_attempt(policy.attempts),
         wait=policy.delay,

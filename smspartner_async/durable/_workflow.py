@@ -22,12 +22,11 @@ from smspartner_async._errors import (
     RentOutcomeUnknownError,
     SMSPartnerError,
 )
-from smspartner_async._http.retrying import is_passing
+from smspartner_async._http.retrying import call_until, is_passing
 from smspartner_async._log import log
 from smspartner_async._models import ContactFile, RentalState
 from smspartner_async._operations.disk_errors import NameTakenError
 from smspartner_async._operations.part_name import digest_of
-from smspartner_async._policies import call_again
 from smspartner_async._rental import StepFailedError
 
 from ._account import RETRY_WAIT, is_temporary, refuses_account, retry_delays
@@ -176,19 +175,8 @@ async def retry_until_success(context: WorkerContext, attempt: Callable[[], Awai
             await asyncio.sleep(seconds)
             await context.account.wait_until_accepted()
 
-    try:
-        return await attempt()
-    except Exception as error:
-        if not is_temporary(error):
-            raise
-        failure = error
-    return await call_again(
-        failure,
-        attempt,
-        retry=is_temporary,
-        wait=RETRY_WAIT,
-        sleep=sleep,
-        before_sleep=before_sleep,
+    return await call_until(
+        attempt, retry=is_temporary, wait=RETRY_WAIT, sleep=sleep, before_sleep=before_sleep
     )
 
 

@@ -15,8 +15,8 @@ from attrs import define, field
 from sqlalchemy.exc import DBAPIError
 from tenacity import RetryCallState, wait_exponential
 
+from smspartner_async._http.retrying import call_until
 from smspartner_async._log import log
-from smspartner_async._policies import call_again
 from smspartner_async.durable._records import StoreError
 
 from .tables import CLOCKS, JOBS, LATE_TOKENS, RUNS, TABLES
@@ -205,16 +205,9 @@ class JobDatabase:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
         try:
-            try:
-                return await in_thread()
-            except DBAPIError as error:
-                if not (reconnect and is_transient(error)):
-                    raise
-                failure = error
-            return await call_again(
-                failure,
+            return await call_until(
                 in_thread,
-                retry=is_transient,
+                retry=lambda error: reconnect and is_transient(error),
                 wait=_RECONNECT_WAIT,
                 sleep=asyncio.sleep,
                 before_sleep=self._disconnect,
