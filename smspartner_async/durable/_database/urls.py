@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.event import listens_for
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from smspartner_async._errors import ConfigurationError
 from smspartner_async._files import OWNER_ONLY, check_writable
@@ -150,14 +151,24 @@ def prepare_file(url: sa.URL) -> None:
         StoreError: the file cannot be written.
     """
     path = Path(url.database or "").resolve()
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, connect_args={"timeout": 0})
     try:
         create_private(path)
         check_writable(path)
         path.chmod(OWNER_ONLY)
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # stays set; readers block nobody
+        Retrying(
+            retry=retry_if_exception(is_transient),
+            stop=stop_after_delay(_BUSY),
+            wait=wait_random(0.01, 0.1),
+            reraise=True,
+        )(_set_wal_mode, engine)
     except (OSError, DBAPIError) as error:
         raise StoreError(describe_failure(url, error)) from error
     finally:
         engine.dispose()
+
+
+def _set_wal_mode(engine: sa.Engine) -> None:
+    """Set a mode that stays set, in which readers block nobody. SQLite does not wait for it."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")

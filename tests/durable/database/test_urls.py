@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -197,6 +197,19 @@ async def test_many_make_a_store_at_once_for_its_owner_alone(tmp_path: Path) -> 
     assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o600
     async with Store(f"sqlite:///{path}") as store:
         assert len(await store.records()) == 8
+
+
+async def test_a_new_file_that_another_process_has_locked_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself refuses to change the mode of a file at once; many may make a store at once."""
+    with closing(sqlite3.connect(tmp_path / "rentals.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.ensure_future(Store(f"sqlite:///{tmp_path}/rentals.db").__aenter__())
+        done, _ = await asyncio.wait([opening], timeout=0.5)
+        assert not done
+        other.execute("COMMIT")
+        store = await opening
+    assert await store.records() == ()
+    await store.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize("what", ["folder", "FIFO", "read-only"])
