@@ -6,7 +6,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from shell import BEAUVAIS, KEY, clean_environment, posix_only
 
 from smspartner_async.cli import _interrupt
 from smspartner_async.cli._display import Display
-from smspartner_async.cli._interrupt import first_interrupt_only
+from smspartner_async.cli._interrupt import first_interrupt_only, treat_signals_as_ctrl_c
 
 IGNORING = """if True:
     import runpy, signal
@@ -171,3 +171,37 @@ async def test_only_the_first_signal_cancels(name: str) -> None:
     finally:
         signal.signal(number, before)
     assert cancelled == 1
+
+
+@pytest.fixture
+def _own_signals() -> Iterator[None]:
+    """Signals as a new process has them, but for SIGHUP, which `nohup` ignores."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("on_ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_is_a_ctrl_c(on_ctrl_c: Any) -> None:
+    """The command: SIGTERM interrupts, also where Ctrl-C is ignored; what was ignored stays so."""
+    signal.signal(signal.SIGINT, on_ctrl_c)
+    treat_signals_as_ctrl_c()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("_own_signals")
+def test_sigterm_does_what_ctrl_c_does_in_a_loop() -> None:
+    """The command: asyncio's own handler of Ctrl-C, which cancels the task, gets SIGTERM, too."""
+    asked: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    treat_signals_as_ctrl_c()
+    signal.raise_signal(signal.SIGTERM)
+    assert asked == [signal.SIGINT]
