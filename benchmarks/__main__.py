@@ -95,6 +95,8 @@ def main() -> None:
     console.rule("in short")
     console.print(summary(sections).for_terminal())
     if out.resolve() == _RESULTS:
+        for part in out.glob(f"{Path(report).stem}-*.md"):
+            part.unlink()  # it was run alone, before this whole run
         for readme, figures in (
             (ROOT / "benchmarks" / "README.md", for_readme(out)),
             (ROOT / "README.md", in_short(out)),
