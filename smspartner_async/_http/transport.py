@@ -244,7 +244,7 @@ class Transport:
         connector, raw = aiohttp.TCPConnector(force_close=True), RawReply(sending.raw_limit)
         sending.raw = raw if tap(connector, raw) else None
         session = self._new_session(connector, **self._unpooled)
-        url, options = self._url(request), self._options(request) | {"trace_request_ctx": sending}
+        url, options = self._url(request), dict(self._options(request), trace_request_ctx=sending)
         async with session:
             with raw.held_open() if keep_body else nullcontext():
                 async with session.request(request.method, url, **options) as response:
