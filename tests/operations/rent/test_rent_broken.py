@@ -9,11 +9,10 @@ import logging
 import pickle
 import zlib
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from attrs import evolve
 from fault_server import Close, Drip, FaultServer, Reply, Send
 from faults import close_before_head, good, html, json_reply, vendor_error
 from renting import TARGETING, client_of, receipt
@@ -23,10 +22,14 @@ from smspartner_async import (
     RateLimitError,
     RentOutcomeUnknownError,
     RetryPolicy,
+    SMSPartnerClient,
     TransportError,
 )
 from smspartner_async._operations import rent
-from smspartner_async._values.instant import Instant
+from smspartner_async._values import instant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 YES = b'{"success": true, "token": "tok-1"}'
 NO = b'{"success": false, "code": 11, "message": "Non"}'
@@ -235,19 +238,42 @@ async def test_a_rent_that_fails_at_its_price_says_that_nothing_was_rented() -> 
     assert "may have received" not in str(caught.value)
 
 
-@pytest.mark.parametrize("clock", ["monotonic", "wall"])
-@pytest.mark.parametrize(("age", "prices", "rents"), [(55, 1, 1), (-61, 3, 0), (61, 3, 0)])
+class Clock:
+    """The clocks of a rent, one of which is moved on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.moved = 0.0
+
+    def monotonic(self) -> float:
+        return self.moved if self.name == "monotonic" else 0.0
+
+    def time(self) -> float:
+        return self.moved if self.name == "time" else 0.0
+
+
+@pytest.fixture(params=["monotonic", "time"])
+def clock(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock(request.param)
+    monkeypatch.setattr(instant, "time", clock)
+    now = lambda: instant.Instant(clock.monotonic(), clock.time())  # noqa: E731 - as Instant() does
+    monkeypatch.setattr(rent, "Instant", now)
+    return clock  # type: ignore[return-value]  # no generator: nothing is to be undone
+
+
+@pytest.mark.parametrize(("step", "prices", "rents"), [(59, 1, 1), (-61, 3, 0), (61, 3, 0)])
 async def test_a_price_that_is_too_old_is_asked_again(
-    clock: str, age: float, prices: int, rents: int, monkeypatch: pytest.MonkeyPatch
+    clock: Clock, step: float, prices: int, rents: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A paid request, 7: by either clock, three times at most; then nothing was rented."""
+    check = SMSPartnerClient._price
 
-    def asked_at() -> Instant:
-        now = Instant()
-        changes: dict[str, Any] = {clock: getattr(now, clock) - age}
-        return evolve(now, **changes)
+    async def price(*args: Any, **options: Any) -> Any:
+        quote = await check(*args, **options)
+        clock.moved += step
+        return quote
 
-    monkeypatch.setattr(rent, "Instant", asked_at)
+    monkeypatch.setattr(SMSPartnerClient, "_price", price)
     answers = [QUOTE] * prices + [good(receipt())]
     async with FaultServer(*answers) as server, client_of(server) as client:
         if rents:
