@@ -89,6 +89,20 @@ async def test_an_application_lends_its_own_dbos(
     assert len(sandbox.rentals) == 3
 
 
+@asynccontextmanager
+async def served_application(
+    vendor: Vendor, tmp_path: Path
+) -> AsyncIterator[tuple[SMSPartnerClient, DBOS]]:
+    """A vendor, a client of it, and an application's DBOS, for two minutes at most."""
+    async with (
+        asyncio.timeout(120),  # so as not to hang where it is broken
+        FaultServer(default=vendor) as server,
+        client_of(server) as client,
+        application(tmp_path, executor_id="machine-1") as dbos,
+    ):
+        yield client, dbos
+
+
 async def test_jobs_of_an_application_continue_with_its_next_worker(
     store: Store, tmp_path: Path
 ) -> None:
@@ -98,12 +112,7 @@ async def test_jobs_of_an_application_continue_with_its_next_worker(
     """
     await store.submit(jobs_of(2, tmp_path))
     vendor = Vendor(states={"tok-1": 1, "tok-2": 1})
-    async with (
-        asyncio.timeout(120),  # so as not to hang where it is broken
-        FaultServer(default=vendor) as server,
-        client_of(server) as client,
-        application(tmp_path, executor_id="machine-1") as dbos,
-    ):
+    async with served_application(vendor, tmp_path) as (client, dbos):
         async with store.worker(client, take_over_after=3600, dbos=dbos):
             await until_waiting(store, 2)
         vendor.states.clear()
@@ -128,12 +137,7 @@ async def test_what_dbos_executes_here_again_is_not_queued_a_second_time(
     async def resume(workflows: Iterable[str]) -> None:
         again.append([*workflows])
 
-    async with (
-        asyncio.timeout(120),  # so as not to hang where it is broken
-        FaultServer(default=vendor) as server,
-        client_of(server) as client,
-        application(tmp_path, executor_id="machine-1") as dbos,
-    ):
+    async with served_application(vendor, tmp_path) as (client, dbos):
         async with store.worker(client, take_over_after=3600, dbos=dbos):
             await until_waiting(store, 1)
         vendor.states.clear()
