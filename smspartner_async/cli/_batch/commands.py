@@ -17,7 +17,7 @@ from smspartner_async.batch import read_jobs
 from smspartner_async.batch._job import preview
 from smspartner_async.cli._display import Display
 from smspartner_async.cli._exit_codes import ExitCode, exit_code_of, gravest
-from smspartner_async.cli._formats import money
+from smspartner_async.cli._formats import jobs_text, money
 from smspartner_async.cli._options import PAYING, AsJson, Yes, amount, typed_line
 
 from .folder import STORE, BatchFolderError, check_contents, locked, sqlite_url
@@ -220,7 +220,10 @@ def status(
         bool, typer.Option("--csv", help="Write a CSV with a row for each job.")
     ] = False,
 ) -> None:
-    """Show how many jobs stand where, what was paid, and what needs attention."""
+    """Show how many jobs stand where, what was paid, and what needs attention.
+
+    What a run was renting when it was killed may have been paid for; this is said.
+    """
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv.")
     url = url_of_store(store, out)
@@ -235,6 +238,12 @@ def status(
     display = Display(as_json=as_json)
     records = asyncio.run(_records(url, out, display))
     stand = standing.standing(records)
+    if out is not None and (left := stand["states"].get("renting")):
+        with suppress(BatchFolderError, OSError), locked(out):  # a run at work knows better
+            display.note(
+                f"{jobs_text(left['jobs'])} may have been paid for: the run was killed while it "
+                "rented. Type its `batch run` again to find out; nothing is paid for twice."
+            )
     if as_json:
         display.document(stand)
         return

@@ -102,7 +102,7 @@ def check_contents(folder: Path) -> None:
     lines = _results(folder / RESULTS)
     states = {str(line["id"]): str(line.get("state")) for line in lines if "id" in line}
     stores = [str(line["store"]) for line in lines if line.get("store")]
-    if stores and not stores[-1].endswith(f"/{STORE}"):
+    if stores and not _is_gone(stores[-1]):
         raise _refusal(
             f"The jobs of this batch are in the store {stores[-1]}",
             states.values(),
@@ -130,6 +130,12 @@ def check_contents(folder: Path) -> None:
             states.values(),
             finished if left <= _SETTLED else finish,
         )
+
+
+def _is_gone(store: str) -> bool:
+    """Return whether a store that release 0.1 names was the folder's own, under its old path."""
+    prefix, _, path = store.partition("sqlite:///")
+    return not prefix and Path(path).name == STORE and not Path(path).exists()
 
 
 def _refusal(what: str, states: Collection[str], advice: str) -> BatchFolderError:

@@ -127,6 +127,21 @@ def test_what_release_0_1_knows_elsewhere_is_not_rented_again(
     assert Path("out", "results.jsonl").read_bytes() == before
 
 
+def test_a_store_elsewhere_is_not_taken_for_the_folder_s_own(shell: Shell, tmp_path: Path) -> None:
+    """The name of a store elsewhere may be that of a folder's own; its jobs are not lost."""
+    write_jobs(tmp_path, 1)
+    elsewhere = tmp_path / "shared" / "batch.db"
+    elsewhere.parent.mkdir()
+    elsewhere.touch()
+    for store in (f"sqlite:///{elsewhere}", "postgresql://me@db/batch.db"):
+        write_results({"state": "begun", "store": store}, DONE)
+        result = run(shell, "--yes")
+        assert result.exit_code == 1
+        said = " ".join(result.stderr.split())
+        assert f"Run them with: smspartner worker --store {store}" in said
+    assert not shell.sandbox.requests
+
+
 @pytest.mark.parametrize("bad", ["{]", '"word"', "[" * 10_000, ""])
 def test_a_line_of_release_0_1_that_cannot_be_read_may_be_of_a_payment(
     shell: Shell, tmp_path: Path, bad: str

@@ -176,12 +176,18 @@ def test_an_outcome_that_is_lost_is_reported_with_how_to_settle_it(
 def test_killed_while_it_rented_a_job_is_in_doubt(
     vendor: Callable[..., FaultServer], shell: Shell, tmp_path: Path
 ) -> None:
-    """After kill -9 before the answer came, the job is not rented again; the others are."""
+    """After kill -9 before the answer came, the job is not rented again; the others are.
+
+    `batch status` says so before the next run finds it out, and not while the run lives.
+    """
     write_jobs(tmp_path, 1)
     server = vendor(Vendor({1: after(30, rented(1))}))
     with batch(server.base_url) as process:
         until(lambda: server.count("rent") == 1)
+        assert "paid for" not in shell.run("batch", "status", "--out", "out").stderr
         process.kill()
+    killed = shell.run("batch", "status", "--out", "out").stderr
+    assert "1 job may have been paid for: the run was killed while it rented. Type" in killed
     write_jobs(tmp_path, 1, 2)
     result = run(shell, "--yes")
     assert result.exit_code == 4
