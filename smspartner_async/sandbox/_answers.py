@@ -1,8 +1,10 @@
 """Replies as HTTP has them: a payload's, a refusal's, and such as are written byte by byte."""
 
 import gzip
+import json
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from functools import partial
 from http.client import responses
 from typing import Any, Literal, TypeAlias
 
@@ -14,20 +16,14 @@ from . import _replies
 Framing: TypeAlias = Literal["length", "chunked", "close"]
 
 
-def answer(request: web.Request, payload: Mapping[str, Any], status: int = 200) -> web.Response:
-    """Answer with a payload, as JSON or, where the request asks for it, as XML."""
-    if request.query.get("_format") == "xml":
-        return web.Response(
-            text=_replies.to_xml(payload), status=status, content_type="application/xml"
-        )
-    return web.Response(
-        text=_replies.to_json(payload), status=status, content_type="application/json"
-    )
+def answer(payload: Mapping[str, Any], status: int = 200) -> web.Response:
+    """Answer with a payload, as JSON."""
+    return web.json_response(payload, status=status, dumps=partial(json.dumps, ensure_ascii=False))
 
 
-def refusal(request: web.Request, code: int) -> web.Response:
+def refusal(code: int) -> web.Response:
     """Answer with one of the vendor's error codes."""
-    return answer(request, _replies.error(code), _replies.HTTP_STATUS.get(code, 200))
+    return answer(_replies.error(code), _replies.HTTP_STATUS.get(code, 200))
 
 
 def hang_up(request: web.Request, last_words: bytes = b"") -> web.Response:

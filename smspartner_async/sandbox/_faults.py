@@ -211,7 +211,7 @@ class Faults:
             try:
                 whole = await work()
             except RefusedError as refused:
-                whole = refusal(request, refused.code)
+                whole = refusal(refused.code)
             reply = alteration.write(whole)
             if keep_open and request.transport is not None:
                 request.transport.write(reply)

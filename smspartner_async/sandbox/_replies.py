@@ -1,10 +1,9 @@
-"""How the vendor writes its replies: the manual's layout, its wandering types, JSON and XML.
+"""How the vendor writes its replies: the manual's layout and its wandering types.
 
-Pure: it makes payloads and text, and knows neither the clock nor HTTP requests.
+Pure: it makes payloads and files, and knows neither the clock nor HTTP requests.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
@@ -173,34 +172,6 @@ def contact_file(first: int, contacts: int) -> bytes:
     """
     numbers = (n % _NUMBER_COUNT for n in range(first, first + contacts))
     return "".join(f"{_NUMBER_PREFIX}{n:04}\n" for n in numbers).encode("ascii")
-
-
-def to_json(payload: Mapping[str, Any]) -> str:
-    """Write a payload as JSON."""
-    return json.dumps(payload, ensure_ascii=False)
-
-
-def to_xml(payload: Mapping[str, Any]) -> str:
-    """Write a payload as the manual's XML: values without names, text as CDATA."""
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<result>"]
-    lines += _entries(payload.values(), " " * 4)
-    return "\n".join([*lines, "</result>", ""])
-
-
-def _entries(values: Iterable[Any], indent: str) -> Iterator[str]:
-    for value in values:
-        if isinstance(value, bool):
-            yield f"{indent}<entry>{str(value).lower()}</entry>"
-        elif isinstance(value, int | float):
-            yield f"{indent}<entry>{value}</entry>"
-        else:
-            yield f"{indent}<entry>"
-            if isinstance(value, str):
-                yield f"{indent}    <![CDATA[{value}]]>"
-            else:
-                inner = value.values() if isinstance(value, dict) else value
-                yield from _entries(inner, indent + " " * 4)
-            yield f"{indent}</entry>"
 
 
 def _cost(order: Order, spelling: Spelling) -> dict[str, Any]:

@@ -292,15 +292,15 @@ class Sandbox(Faults):
         self._check_access(body.get("apiKey"))
         order = _rules.read_order(body)
         if order.op != "rent":
-            return answer(request, _replies.quote(order, self._spelling()))
+            return answer(_replies.quote(order, self._spelling()))
         rental = self._account.rent(order, self._now())
-        return answer(request, _replies.receipt(order, rental.token, self._spelling()))
+        return answer(_replies.receipt(order, rental.token, self._spelling()))
 
     async def _status(self, request: web.Request) -> web.Response:
         rental = self._find(request)
         state = self._account.state(rental, self._now())
         payload = _replies.status(rental.order, rental.token, state, self._spelling())
-        return answer(request, payload)
+        return answer(payload)
 
     async def _download(self, request: web.Request) -> web.Response:
         rental = self._find(request)
@@ -314,7 +314,7 @@ class Sandbox(Faults):
 
     async def _credits(self, request: web.Request) -> web.Response:
         self._check_access(request.query.get("apiKey"))
-        return answer(request, _replies.credit(self._account.balance))
+        return answer(_replies.credit(self._account.balance))
 
     def _find(self, request: web.Request) -> Rental:
         self._check_access(request.query.get("apiKey"))
@@ -347,7 +347,7 @@ async def _answer_refusals(request: web.Request, handler: _Handler) -> web.Strea
     try:
         return await handler(request)
     except RefusedError as refused:
-        return refusal(request, refused.code)
+        return refusal(refused.code)
 
 
 def _loopback(host: str) -> str:

@@ -1,9 +1,7 @@
-"""The sandbox writes as the manual does: its samples, its wandering types, JSON and XML."""
+"""The sandbox writes as the manual does: its samples, its wandering types."""
 
 import asyncio
 from decimal import Decimal
-from typing import Any
-from xml.etree import ElementTree as ET
 
 import aiohttp
 import pytest
@@ -190,99 +188,3 @@ class TestFile:
             numbers = (await account.download(tokens[1])).splitlines()
         assert len(numbers) == 9000
         assert numbers[999:1001] == ["+33639989999", "+33639980000"]
-
-
-XML_QUOTE = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<result>
-    <entry>true</entry>
-    <entry>
-        <![CDATA[price]]>
-    </entry>
-    <entry>
-        <entry>
-            <entry>
-                <![CDATA[CP]]>
-            </entry>
-            <entry>
-                <![CDATA[06200]]>
-            </entry>
-            <entry>28</entry>
-        </entry>
-        <entry>
-            <entry>
-                <![CDATA[total]]>
-            </entry>
-            <entry>
-                <![CDATA[total]]>
-            </entry>
-            <entry>28</entry>
-        </entry>
-    </entry>
-    <entry>
-        <entry>28</entry>
-        <entry>2.52</entry>
-        <entry>0.09</entry>
-    </entry>
-</result>
-"""
-
-
-XML_ERROR = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<result>
-    <entry>false</entry>
-    <entry>10</entry>
-    <entry>
-        <![CDATA[Clé API incorrecte]]>
-    </entry>
-</result>
-"""
-
-
-class TestXML:
-    """Replies to `_format=xml`."""
-
-    async def fetch(self, account: Account, method: str, path: str, **request: Any) -> str:
-        """Ask for XML and return its text."""
-        separator = "&" if "?" in path else "?"
-        url = f"{account.sandbox.base_url}{path}{separator}_format=xml"
-        async with account.session.request(method, url, **request) as response:
-            assert response.content_type == "application/xml"
-            return await response.text()
-
-    async def test_quote_is_the_manuals_sample(self, account: Account) -> None:
-        """A quote asked for as XML is the manual's sample, to the letter."""
-        body = {
-            "apiKey": account.sandbox.api_key,
-            "op": "price",
-            "parameters": PARAMETERS | {"zipcode": "06200"},
-            "volumes": {"06200": 28},
-        }
-        text = await self.fetch(account, "POST", "/location/optin", json=body)
-        assert text == XML_QUOTE
-
-    async def test_error_is_the_manuals_sample(self, account: Account) -> None:
-        """An error asked for as XML is the manual's sample, to the letter."""
-        text = await self.fetch(account, "GET", "/location/status?apiKey=wrong&token=xxx")
-        assert text == XML_ERROR
-
-    async def test_every_operation_speaks_xml(self, account: Account) -> None:
-        """Credits and statuses hold the same values in XML as in JSON, without their names."""
-        key = account.sandbox.api_key
-        token = await account.rent(volumes={"60200": 10})
-        credit = await self.fetch(account, "GET", f"/me?apiKey={key}")
-        status = await self.fetch(account, "GET", f"/location/status?apiKey={key}&token={token}")
-        assert self.texts(credit) == [
-            *("true", "200", "sandbox", "Sand", "Box"),
-            *("0", "0", "0", "0", "999.100", "EUR"),
-        ]
-        assert self.texts(status) == [
-            *("true", token, "0", "femme", "31", "49", "60200", "12", "103"),
-            *("CP", "60200", "10", "266", "10", "0.900", "0.090"),
-        ]
-
-    def texts(self, document: str) -> list[str]:
-        """List the values of a document in their order."""
-        root = ET.fromstring(document)  # noqa: S314 - the sandbox wrote it, nobody else
-        return [text.strip() for text in root.itertext() if text.strip()]
