@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Self
 
 from ._http.frames import with_clear_frames
 from ._http.options import ClientOptions
-from ._http.pipeline import pipeline_of
+from ._http.pipeline import RequestPipeline
 from ._http.state import copy_error
+from ._http.transport import Transport
 from ._operations.shared_poll import PollRegistry
 from ._policies import Default, PollingPolicy, RetryPolicy, checked_timeout
 from ._validation import checked_key, checked_limit, checked_token, checked_url
@@ -85,8 +86,8 @@ class SMSPartnerClient:
         options = options.changed(on_exchange=on_exchange)
         self._wire = Wire(checked_key(api_key))
         limits = max_requests_per_minute, max_connections
-        way = checked_url(base_url), session, ssl, proxy
-        self._pipeline = pipeline_of(*way, *limits, self._wire.without_key, options)
+        way = checked_url(base_url), request_timeout, ssl, proxy, session
+        self._pipeline = RequestPipeline(Transport(*way, *limits), self._wire.without_key, options)
         self._polls = PollRegistry()
         self._is_copy = False
 
@@ -363,10 +364,8 @@ class SMSPartnerClient:
         """
         from ._operations.download import Download  # noqa: PLC0415 - not all clients download
 
-        parts = self._pipeline.transport, self._wire, self.status
-        download = Download(*parts, token, path, overwrite, on_progress)
-        found = await download.resume()
-        return await self._pipeline.run_priority(download) if found is None else found
+        parts = self._pipeline, self._wire, self.status
+        return await Download(*parts, token, path, overwrite, on_progress).run()
 
     async def credits(self) -> Credits:
         """Return the account's balance.

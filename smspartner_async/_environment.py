@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import fields
 
 from ._errors import ConfigurationError
-from ._http.transport import checked_proxy
 from ._policies import PollingPolicy, RetryPolicy
-from ._validation import KEY_VARIABLE, check_positive, checked_key, checked_url
+from ._validation import (
+    KEY_VARIABLE,
+    check_positive,
+    checked_key,
+    checked_proxy,
+    checked_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

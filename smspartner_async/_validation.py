@@ -200,6 +200,23 @@ def checked_url(given: object) -> str:
     return str(url).rstrip("/")
 
 
+def checked_proxy(proxy: str | None) -> URL | None:
+    """Return the URL of an HTTP proxy. No message shows it: it may hold a password.
+
+    Raises:
+        ConfigurationError: aiohttp would refuse or silently ignore it.
+    """
+    if proxy is None:
+        return None
+    try:
+        url = URL(proxy)
+    except (ValueError, TypeError):
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError("proxy must begin with http:// or https:// and a host name.")
+    return url
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

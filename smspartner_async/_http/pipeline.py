@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import define, evolve, field
+from tenacity import stop_after_attempt
 
 from smspartner_async._errors import RateLimitError, TransportError
 from smspartner_async._log import is_logged
 from smspartner_async._policies import wait_asked_by
 
-from .connections import connections_of
 from .frames import clear_frames
-from .rate_limiter import RateLimiter
-from .retrying import is_passing, log_retry, try_again
+from .retrying import call_until, is_passing, log_retry
 from .state import ClientState, HeldBackError
-from .transport import Transport
 
 if TYPE_CHECKING:
-    import ssl as tls
     from collections.abc import Awaitable, Callable, Sequence
-
-    import aiohttp
 
     from smspartner_async._wire.codec import Request
     from smspartner_async._wire.reply import Reply
 
     from .exchange import OnExchange
     from .options import ClientOptions
+    from .rate_limiter import RateLimiter
     from .state import ResponseHead
+    from .transport import Transport
 
 _R = TypeVar("_R")
 _T = TypeVar("_T")
-_T_co = TypeVar("_T_co", covariant=True)
 
 _FIRST: Final = -math.inf  # place in the queue of a request that had its grant and was held back
-
-
-class PriorityExchange(Protocol[_T_co]):
-    """A request that goes before others, over a connection outside of the pool."""
-
-    @property
-    def request(self) -> Request:
-        """What is sent."""
-        ...
-
-    async def attempt(self, head: ResponseHead | None) -> _T_co:
-        """Send it once; `head` takes the reply's status and headers."""
-        ...
-
-    def may_repeat(self, error: BaseException) -> bool:
-        """Return whether it may be sent again after this error of an attempt."""
-        ...
 
 
 @define(eq=False, repr=False)
@@ -67,9 +47,9 @@ class RequestPipeline:
     """
 
     transport: Transport
-    state: ClientState
     redact: Callable[[str], str]
     options: ClientOptions
+    state: ClientState = field(factory=ClientState)
     limiter: RateLimiter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -100,23 +80,22 @@ class RequestPipeline:
         return self._with_retries(request, attempt, is_passing)
 
     def run_priority(
-        self, exchange: PriorityExchange[_T], *, since: float | None = None
+        self,
+        request: Request,
+        exchange: Callable[[ResponseHead | None], Awaitable[_T]],
+        may_repeat: Callable[[BaseException], bool],
+        *,
+        since: float | None = None,
     ) -> Awaitable[_T]:
-        """Run an exchange that goes before others, and decides itself whether it is repeated.
+        """Run an exchange that goes before others, over a connection outside of the pool.
 
-        It is queued as if it had come at `since` (loop time); by default, now.
+        It is queued as if it had come at `since` (loop time); by default, now. `may_repeat` says
+        whether it may be sent again after an error.
         """
-        request = exchange.request
         attempt = partial(
-            self._attempt,
-            request,
-            exchange.attempt,
-            _unchanged,
-            pooled=False,
-            priority=True,
-            since=since,
+            self._attempt, request, exchange, _unchanged, pooled=False, priority=True, since=since
         )
-        return self._with_retries(request, attempt, exchange.may_repeat)
+        return self._with_retries(request, attempt, may_repeat)
 
     def poll(
         self,
@@ -233,11 +212,13 @@ class RequestPipeline:
             if self.options.retry.attempts == 1 or not self._may_retry(error, may_repeat):
                 raise
             failure = error
-        return await try_again(
-            failure,
-            attempt,
-            self.options.retry,
-            may_repeat=lambda error: self._may_retry(error, may_repeat),
+        numbers = itertools.count(2)
+        return await call_until(
+            lambda: attempt(next(numbers)),
+            failure=failure,
+            retry=lambda error: self._may_retry(error, may_repeat),
+            stop=stop_after_attempt(self.options.retry.attempts),
+            wait=self.options.retry.delay,
             sleep=self.state.sleep_unless_closed,
             before_sleep=partial(log_retry, request),
         )
@@ -248,28 +229,6 @@ class RequestPipeline:
         # A call must not hang for the hour that a reply may ask for: a pause that is longer than
         # one request may take is an error.
         return may_repeat(error) and (wait_asked_by(error) or 0) <= self.options.request_timeout
-
-
-def pipeline_of(  # noqa: PLR0917 - what the constructor of a client takes by name
-    base_url: str,
-    session: aiohttp.ClientSession | None,
-    ssl: tls.SSLContext | None,
-    proxy: str | None,
-    max_requests_per_minute: float | None,
-    max_connections: int,
-    redact: Callable[[str], str],
-    options: ClientOptions,
-) -> RequestPipeline:
-    """Return the pipeline of a new client, with its own connections and queue.
-
-    Raises:
-        ValueError: a number out of its range.
-        TypeError: an argument of another type.
-    """
-    connections = connections_of(session, max_connections)
-    limiter = RateLimiter.allowing(max_requests_per_minute, connections)
-    transport = Transport(base_url, options.request_timeout, ssl, proxy, session, limiter=limiter)
-    return RequestPipeline(transport, ClientState(), redact, options)
 
 
 async def _run_after(turn: Awaitable[None], run: Callable[[], Awaitable[_T]]) -> _T:

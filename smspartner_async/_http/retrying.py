@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, retry_if_exception
 
 from smspartner_async._errors import APIError, RateLimitError, ResponseError, TransportError
 from smspartner_async._log import log, log_fields, subject
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from smspartner_async._policies import RetryPolicy
     from smspartner_async._wire.codec import Request
 
 _T = TypeVar("_T")
@@ -64,32 +62,6 @@ async def call_until(
         return await call()
 
     return await AsyncRetrying(retry=retry_if_exception(retry), reraise=True, **options)(next_call)
-
-
-async def try_again(
-    failure: Exception,
-    attempt: Callable[[int], Awaitable[_T]],
-    policy: RetryPolicy,
-    *,
-    may_repeat: Callable[[BaseException], bool],
-    sleep: Callable[[float], Awaitable[None]],
-    before_sleep: Callable[[RetryCallState], None],
-) -> _T:
-    """Repeat an exchange whose first attempt raised `failure`, and return its result.
-
-    Attempts, which are given their number, are made until one succeeds, fails for good, or was the
-    last that `policy` allows. Its error is raised as it is; `before_sleep` is called after others.
-    """
-    numbers = itertools.count(2)
-    return await call_until(
-        lambda: attempt(next(numbers)),
-        failure=failure,
-        retry=may_repeat,
-        stop=stop_after_attempt(policy.attempts),
-        wait=policy.delay,
-        sleep=sleep,
-        before_sleep=before_sleep,
-    )
 
 
 def log_retry(request: Request, state: RetryCallState) -> None:

@@ -22,11 +22,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from smspartner_async._errors import ConfigurationError, ResponseError, TransportError
-from smspartner_async._validation import check_type
+from smspartner_async._validation import check_type, checked_proxy
 from smspartner_async._wire.reply import MAX_BODY, Reply
 
-from .connections import HoldingConnector, was_connecting
+from .connections import HoldingConnector, connections_of, was_connecting
 from .deadlines import Deadlines
+from .rate_limiter import RateLimiter
 from .state import HeldBackError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from smspartner_async._wire.codec import Request
 
-    from .rate_limiter import RateLimiter
     from .state import ResponseHead, SendState
 
 _HEADERS: Final = {
@@ -106,23 +106,6 @@ class _QuietResponse(aiohttp.ClientResponse):
         return f"<response {self.status}>"
 
 
-def checked_proxy(proxy: str | None) -> URL | None:
-    """Return the URL of an HTTP proxy. No message shows it: it may hold a password.
-
-    Raises:
-        ConfigurationError: aiohttp would refuse or silently ignore it.
-    """
-    if proxy is None:
-        return None
-    try:
-        url = URL(proxy)
-    except (ValueError, TypeError):
-        url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError("proxy must begin with http:// or https:// and a host name.")
-    return url
-
-
 class Transport:
     """Sends requests over HTTP.
 
@@ -130,20 +113,21 @@ class Transport:
     of one made here. `open_unpooled` makes a connection for one request, and closes it afterwards.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what the constructor of a client takes by name
         self,
         base_url: str,
         request_timeout: float,
         ssl: tls.SSLContext | None,
         proxy: str | None,
         borrowed: aiohttp.ClientSession | None,
-        *,
-        limiter: RateLimiter,
+        max_requests_per_minute: float | None = None,
+        max_connections: int = 100,
     ) -> None:
+        connections = connections_of(borrowed, max_connections)
         self.base_url = base_url
         self.request_timeout = request_timeout
         self._borrowed = borrowed
-        self.limiter = limiter
+        self.limiter = RateLimiter.allowing(max_requests_per_minute, connections)
         self._own: list[aiohttp.ClientSession] = []
         self._deadlines = Deadlines()
         trace = aiohttp.TraceConfig()  # one for all requests: it is made of eighteen signals

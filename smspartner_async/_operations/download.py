@@ -48,13 +48,11 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from smspartner_async._http.pipeline import RequestPipeline
     from smspartner_async._http.state import ResponseHead
-    from smspartner_async._http.transport import Transport
     from smspartner_async._models import ContactFile, RentalStatus
     from smspartner_async._validation import HasToken
     from smspartner_async._wire.codec import Request, Wire
-
-    from .leftover import Leftover
 
 _T = TypeVar("_T")
 
@@ -77,7 +75,7 @@ class Download:
         rental: its token, or its status, which has the count of its numbers.
     """
 
-    transport: Transport
+    pipeline: RequestPipeline
     codec: Wire
     ask_status: Callable[[str], Awaitable[RentalStatus]]
     rental: str | HasToken
@@ -106,6 +104,12 @@ class Download:
         if isinstance(error, ResponseError) or type(error) is APIError:
             return error.http_status in ASKED_AGAIN
         return isinstance(error, RateLimitError)
+
+    async def run(self) -> ContactFile:
+        """Finish a whole part of an earlier process, or else download the file."""
+        if (found := await self.resume()) is not None:
+            return found
+        return await self.pipeline.run_priority(self.request, self.attempt, self.may_repeat)
 
     async def resume(self) -> ContactFile | None:
         """Finish a whole part of an earlier process; `None` where there is none. Sends nothing.
@@ -183,8 +187,8 @@ class Download:
         reply: Reply | None = None
         try:
             async with (
-                asyncio.timeout(self.transport.request_timeout) as stall,
-                self.transport.open_unpooled(self.request, sending) as response,
+                asyncio.timeout(self.pipeline.transport.request_timeout) as stall,
+                self.pipeline.transport.open_unpooled(self.request, sending) as response,
             ):
                 if head is not None:
                     head.take(response)
@@ -199,7 +203,7 @@ class Download:
         except DiskError:
             pass  # in `part.failure`
         except TRANSPORT_ERRORS as error:
-            failure = self.transport.explain(error, sending)
+            failure = self.pipeline.transport.explain(error, sending)
             if reply is None:
                 facts, reply = await self._keep_refused(part, disk, sending, facts)
         except asyncio.CancelledError:
@@ -225,7 +229,7 @@ class Download:
     ) -> None:
         """Write a body to the disk as it comes. `stall` bounds the time between two pieces."""
         loop = asyncio.get_running_loop()
-        timeout = self.transport.request_timeout
+        timeout = self.pipeline.transport.request_timeout
         write_first: Callable[[bytes], None] = partial(part.write_first, facts)
         writes = chain([write_first], repeat(part.write))
         try:
@@ -306,7 +310,7 @@ class Download:
         """Report what earlier downloads left: once in the log, and as a note of each error."""
         for leftover in part.leftovers:
             if leftover.token in {None, self.token} and os.path.lexists(leftover.path):
-                note = _described(leftover)
+                note = leftover.described()
                 error.add_note(note)
                 if leftover.path not in self._reported:
                     log.warning("%s", note, extra=log_fields("download", self.token))
@@ -368,18 +372,6 @@ def _where_the_rest_is(part: PartFile) -> str:
     return (
         f"The first {part.size} bytes are in {part.path}, and the {part.rest_size} that came after "
         f"them in {part.rest}: append those to it."
-    )
-
-
-def _described(leftover: Leftover) -> str:
-    whose = (
-        "an earlier download of this rental"
-        if leftover.token is not None
-        else "release 0.1 or of another program"
-    )
-    return (
-        f"{leftover.path} holds {leftover.size} bytes of {whose}. Nothing proves them whole, so "
-        "they are left as they are: look at them before you delete them."
     )
 
 

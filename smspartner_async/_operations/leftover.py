@@ -31,6 +31,14 @@ class Leftover:
     size: int
     token: str | None
 
+    def described(self) -> str:
+        """Say what it is, and that it is left as it is."""
+        known, unknown = "an earlier download of this rental", "release 0.1 or of another program"
+        return (
+            f"{self.path} holds {self.size} bytes of {known if self.token else unknown}. Nothing "
+            "proves them whole, so they are left as they are: look at them before you delete them."
+        )
+
     def begins_like(self, fd: int) -> bool:
         """Return whether it and the open file `fd` agree in all bytes that both have."""
         try:

@@ -103,13 +103,14 @@ class Purchase:
             PriceExceededError: the price is above `max_total`, or unknown.
             SMSPartnerError: as `attempt`.
         """
+        send = partial(self.pipeline.run_priority, self.request, self.attempt, self.may_repeat)
         if self.max_total is None:
-            return await self.pipeline.run_priority(self)
+            return await send()
         for _ in range(_MOST_PRICES):
             await self._check_price(self.max_total)
             try:
                 # Queued first, so that the price is still fresh when the rent is sent.
-                return await self.pipeline.run_priority(self, since=-math.inf)
+                return await send(since=-math.inf)
             except _PriceTooOldError:
                 continue  # it was queued, or waited to be sent again
         raise _not_rented(

@@ -12,7 +12,6 @@ from fault_server import FaultServer
 from fault_table import Fault
 
 from smspartner_async import SMSPartnerClient, SMSPartnerError, Targeting
-from smspartner_async._http.rate_limiter import RateLimiter
 from smspartner_async._http.state import SendState
 from smspartner_async._http.transport import Transport
 from smspartner_async._wire.codec import Wire
@@ -57,8 +56,7 @@ async def transport_to(
     proxy: str | None = None,
     borrowed: aiohttp.ClientSession | None = None,
 ) -> AsyncIterator[Transport]:
-    limiter = RateLimiter.allowing(None, 100)
-    transport = Transport(base_url, request_timeout, ssl, proxy, borrowed, limiter=limiter)
+    transport = Transport(base_url, request_timeout, ssl, proxy, borrowed)
     try:
         yield transport
     finally:

@@ -34,7 +34,6 @@ from relay import Authority, Relay, port_of
 from renting import arrival
 
 from smspartner_async import ConfigurationError, SMSPartnerClient, TransportError
-from smspartner_async._http.rate_limiter import RateLimiter
 from smspartner_async._http.state import SendState
 from smspartner_async._http.transport import Transport
 
@@ -212,8 +211,7 @@ def test_a_client_used_on_a_second_event_loop_is_refused() -> None:
 
     async def use() -> None:
         async with FaultServer(faults.good(CREDITS)) as server:
-            limiter = RateLimiter.allowing(None, 100)
-            there = Transport(server.base_url, 1, None, None, None, limiter=limiter)
+            there = Transport(server.base_url, 1, None, None, None)
             client._pipeline = evolve(client._pipeline, transport=there)
             assert (await client.credits()).balance == Decimal("1.5")
             await there.close()
@@ -231,8 +229,7 @@ async def test_closing_ends_what_is_under_way_on_pooled_connections(borrow: bool
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
     ):
         borrowed = session if borrow else None
-        limiter = RateLimiter.allowing(None, 1)
-        there = Transport(server.base_url, 30, None, None, borrowed, limiter=limiter)
+        there = Transport(server.base_url, 30, None, None, borrowed, max_connections=1)
         tasks = [asyncio.ensure_future(there.exchange(REQUEST)) for _ in range(3)]
         await arrival(server)
         closing = asyncio.ensure_future(there.close())

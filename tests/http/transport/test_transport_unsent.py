@@ -29,7 +29,6 @@ from smspartner_async import (
     SMSPartnerClient,
     TransportError,
 )
-from smspartner_async._http.rate_limiter import RateLimiter
 from smspartner_async._http.transport import Transport
 
 
@@ -150,6 +149,5 @@ NOWHERE = ConnectionKey("h", 1, False, True, None, None, None)  # noqa: FBT003 -
 )
 def test_a_failure_without_words_is_shown_by_its_name(error: OSError, words: str) -> None:
     """An error of the operating system's that says nothing gives a message that says something."""
-    limiter = RateLimiter.allowing(None, 100)
-    there = Transport("http://localhost", 1, None, None, None, limiter=limiter)
+    there = Transport("http://localhost", 1, None, None, None)
     assert words in str(there.explain(error))
