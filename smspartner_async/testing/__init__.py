@@ -18,9 +18,20 @@ Options of `Sandbox` and `SMSPartnerClient` are given by marks, on a test, a cla
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pytest
+
     from ._fixtures import QUICK_POLLING, QUICK_RETRY, SPEED
 
 __all__ = ["QUICK_POLLING", "QUICK_RETRY", "SPEED"]
+
+
+def pytest_addoption(pluginmanager: "pytest.PytestPluginManager") -> None:
+    """Load the plugin where this package is named as one: `-p smspartner_async.testing`."""
+    from . import _plugin  # noqa: PLC0415 - it needs pytest
+
+    if not pluginmanager.hasplugin("smspartner"):
+        pluginmanager.register(_plugin, "smspartner")
+
 
 if not TYPE_CHECKING:  # so that to a type checker a misspelt name is an error
 

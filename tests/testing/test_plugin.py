@@ -122,7 +122,12 @@ def test_it_works_under_every_runner(pytester: pytest.Pytester, runner: str) -> 
 
 @pytest.mark.parametrize(
     "names",
-    ["asyncio,smspartner", "pytest_asyncio,smspartner", "smspartner,pytest_asyncio"],
+    [
+        "asyncio,smspartner",
+        "pytest_asyncio,smspartner",
+        "smspartner,pytest_asyncio",
+        "smspartner_async.testing,pytest_asyncio.plugin",
+    ],
 )
 def test_it_works_where_plugins_are_named(
     names: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
@@ -133,6 +138,18 @@ def test_it_works_where_plugins_are_named(
     pytester.makepyfile("import pytest_asyncio\n" + SUITE.format(**texts))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     run(pytester, *(f"-p{name}" for name in names.split(","))).assert_outcomes(passed=5)
+
+
+@pytest.mark.parametrize("options", [(), ("-pno:asyncio", "-pno:looptime_plugin")])
+def test_it_works_where_it_is_named_as_its_package_is(
+    options: tuple[str, ...], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the environment, too, and where pytest loads it by itself besides."""
+    pytester.makepyfile("def test_it(smspartner_sandbox): smspartner_sandbox.assert_paid(0)")
+    monkeypatch.setenv("PYTEST_PLUGINS", "smspartner_async.testing")
+    if not options:
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    run(pytester, *options).assert_outcomes(passed=1)
 
 
 def test_a_plain_test_has_its_sandbox_in_a_thread(pytester: pytest.Pytester) -> None:
