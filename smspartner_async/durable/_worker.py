@@ -242,17 +242,21 @@ class WorkerRuntime:
     async def _register(self) -> None:
         """Send the first heartbeat, unless a living worker has this id.
 
+        A worker sends one every quarter of `take_over_after`, and may be late by as much again.
+
         Raises:
             ConfigurationError: there is one.
         """
-        first, seen = await self.database.run(send_heartbeat, self.id)
-        self._heartbeat_at = first
-        interval = self.take_over_after / 3
-        if seen.get(self.id, 0) > first - interval * SECOND and not self.database.is_sqlite:
-            await asyncio.sleep(interval)  # a living worker sends a heartbeat meanwhile
-            self._heartbeat_at, seen = await self.database.run(send_heartbeat, self.id)
-            if seen.get(self.id) not in (first, first - 1):  # -1: from `remove_dead_worker`
+        mine, seen = await self.database.run(send_heartbeat, self.id)
+        silent_for = max(0, mine - seen.get(self.id, 0)) / SECOND
+        while silent_for < self.take_over_after / 2 and not self.database.is_sqlite:
+            await asyncio.sleep(step := self.take_over_after / 20)
+            silent_for += step  # no clock is asked: whoever is slow waits longer
+            before = mine
+            mine, seen = await self.database.run(send_heartbeat, self.id)
+            if seen.get(self.id) not in (before, before - 1):  # -1: from `remove_dead_worker`
                 raise ConfigurationError(f"A worker with the id {self.id!r} is running already.")
+        self._heartbeat_at = mine
 
     async def _send_heartbeats(self) -> None:
         for number in count(1):

@@ -209,12 +209,12 @@ def test_a_killed_worker_is_taken_over_and_nothing_is_paid_twice(
 def test_an_id_is_one_workers_wherever_its_journal_is(machines: tuple[Machine, Machine]) -> None:
     """A second machine with the id of a living worker is refused, and with a dead one's is not."""
     one, two = machines
-    patient = "--take-over-after", "20"  # a third of it is how late a heartbeat may be
-    with one.works("same", *patient) as first:
-        with two.running(*WORKER, "--id", "same", *patient) as second:
+    # The living one sends a heartbeat every second, and the second machine listens for a minute.
+    with one.works("same", "--take-over-after", "4") as first:
+        with two.running(*WORKER, "--id", "same", "--take-over-after", "120") as second:
             _, err = second.communicate(timeout=120)
         assert second.returncode == 1
         assert "same' is running already" in err
         first.kill()
-        with two.works("same", *patient):
+        with two.works("same"):
             pass

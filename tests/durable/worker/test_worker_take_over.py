@@ -102,25 +102,31 @@ async def test_a_worker_that_has_signed_off_is_taken_over_from_at_once(
 
 
 @pytest.mark.parametrize(
-    ("before", "meanwhile", "is_refused"),
+    ("before", "meanwhile", "is_refused", "beats"),
     [
-        (0, None, False),  # nobody has the id, or its worker has signed off
-        (1_000, None, False),  # silent for long
-        (990_000, 1_000_000, False),  # it was killed just now: only this worker's own heartbeat
-        (990_000, 999_999, False),  # another worker found it dead meanwhile
-        (990_000, 1_000_500, True),
+        (0, {}, False, 1),  # nobody has the id, or its worker has signed off
+        (1_000, {}, False, 1),  # silent for long
+        (990_000, {}, False, 10),  # it was killed just now: only this worker's own heartbeats
+        (970_000, {}, False, 7),
+        (990_000, {3: -1}, False, 10),  # another worker found it dead meanwhile
+        (990_000, {3: +500}, True, 3),
+        (990_000, {10: +500}, True, 10),  # its heartbeat is late
+        (2_000_000, {}, False, 11),  # the clock was set back: it waits no longer for that
     ],
 )
 async def test_an_id_is_refused_while_a_worker_that_has_it_lives(
-    before: int, meanwhile: int | None, *, is_refused: bool
+    before: int, meanwhile: dict[int, int], *, is_refused: bool, beats: int
 ) -> None:
-    """A worker that lives sends a heartbeat while the new one waits for it."""
-    heartbeats = [(1_000_000, {"me": before})]
-    if meanwhile is not None:
-        heartbeats.append((1_100_000, {"me": meanwhile}))
+    """A worker that lives sends a heartbeat while the new one waits for it.
+
+    `meanwhile` is by how much something else has changed the time of a heartbeat before the next.
+    """
+    heartbeats = [before]
 
     async def run(*_: Any) -> tuple[int, dict[str, int]]:
-        return heartbeats.pop(0)
+        seen = heartbeats[-1] + meanwhile.get(len(heartbeats), 0)
+        heartbeats.append(1_000_000 + 1000 * len(heartbeats))
+        return heartbeats[-1], {"me": seen}
 
     worker = runtime(
         database=SimpleNamespace(run=run, is_sqlite=False), take_over_after=0.15, _heartbeat_at=None
@@ -128,7 +134,7 @@ async def test_an_id_is_refused_while_a_worker_that_has_it_lives(
     refusal = pytest.raises(ConfigurationError, match="running already")
     with refusal if is_refused else nullcontext():
         await WorkerRuntime._register(worker)
-    assert heartbeats == []
+    assert len(heartbeats) == 1 + beats
 
 
 async def test_what_nobody_executes_is_queued_again_at_the_second_look(
