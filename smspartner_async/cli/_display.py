@@ -33,7 +33,7 @@ from rich.text import Text
 from smspartner_async._errors import SMSPartnerError
 
 from ._error_texts import explained
-from ._exit_codes import MONEY, ExitCode
+from ._exit_codes import ExitCode, money_of
 from ._formats import (
     as_json,
     beginning,
@@ -191,7 +191,7 @@ class Display:
         if self.as_json:
             token = token or getattr(error, "token", None)
             names = {"class": type(error).__name__, "message": str(error), "token": token}
-            self.document({"error": {**names, "exit_code": code, "money": MONEY[code]}})
+            self.document({"error": {**names, "exit_code": code, "money": money_of(error, code)}})
 
     def error(
         self, error: BaseException, code: ExitCode = ExitCode.FAILED, token: str | None = None

@@ -23,14 +23,26 @@ class ExitCode(IntEnum):
     """A rent was sent, and whether it was charged is not known."""
 
 
+_NOTHING_OPEN: Final = (
+    "This command has paid for nothing without its file, and left nothing in doubt."
+)
 MONEY: Final = {
-    ExitCode.FAILED: "Nothing is paid without its file, and nothing is in doubt.",
+    ExitCode.FAILED: _NOTHING_OPEN,
     ExitCode.USAGE: "Nothing was sent, and nothing was charged.",
     ExitCode.PAID_WITHOUT_FILE: "The rental is paid, and its file is not here yet.",
     ExitCode.MAYBE_PAID: "Contacts may have been paid for: check before you rent them again.",
-    ExitCode.INTERRUPTED: "Nothing is paid without its file, and nothing is in doubt.",
+    ExitCode.INTERRUPTED: _NOTHING_OPEN,
 }
 """What each means for the money, in a sentence."""
+
+
+def money_of(error: BaseException, code: ExitCode) -> str:
+    """Return what an error that has ended a command means for the money.
+
+    A store that cannot be read has jobs whose money nobody knows at that moment.
+    """
+    unknown = getattr(error, "_money", None) if code is ExitCode.FAILED else None
+    return unknown or MONEY[code]
 
 
 def gravest(*codes: ExitCode) -> ExitCode:

@@ -52,6 +52,8 @@ OPEN: Final = (JobState.QUEUED, JobState.RENTING, JobState.WAITING)
 class StoreError(SMSPartnerError):
     """The store cannot be used. Its jobs, and what was paid, stay as they are."""
 
+    _money = "What the store's jobs have paid for, and what is in doubt, stays as it is."
+
 
 class JobConflictError(SMSPartnerError, ValueError):
     """Jobs of this list are in the store with other content. Nothing of the list was submitted.

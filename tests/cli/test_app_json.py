@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NOTHING = "Nothing is paid without its file, and nothing is in doubt."
+NOTHING = "This command has paid for nothing without its file, and left nothing in doubt."
 
 
 def commands(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from smspartner_async.cli._batch.folder import BatchFolderError, is_moved, locked, settle_in
+from smspartner_async.cli._batch.folder import (
+    BatchFolderError,
+    copy_store,
+    is_moved,
+    locked,
+    settle_in,
+)
 
 from .test_run import run, write_jobs
 
@@ -262,3 +270,17 @@ def test_another_spelling_of_the_folder_or_suffix_is_no_change(
         assert result.exit_code == 0
         assert "nothing left to do" in result.stderr
     assert shell.sandbox.requests["rent"] == 1
+
+
+def test_a_copy_of_a_store_has_what_is_not_in_its_file_yet(tmp_path: Path) -> None:
+    """SQLite keeps what was written last beside the file; a copy without it would forget it."""
+    into = tmp_path / "copy"
+    into.mkdir()
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as store:
+        store.execute("PRAGMA journal_mode=WAL")
+        store.execute("CREATE TABLE paid (job)")
+        store.execute("INSERT INTO paid VALUES ('job1')")
+        store.commit()
+        assert copy_store(tmp_path / "jobs.db", into)
+    with closing(sqlite3.connect(into / "batch.db")) as copy:
+        assert copy.execute("SELECT job FROM paid").fetchall() == [("job1",)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -232,6 +233,8 @@ def test_status_of_a_file_that_cannot_be_read_either_is_one_error(
     assert status.exit_code == 1
     assert "file is not a database" in status.stderr
     assert "read from a copy" not in status.stderr
+    error = json.loads(shell.run("batch", "status", "--out", "out", "--json").stdout)["error"]
+    assert error["money"].endswith("what is in doubt, stays as it is."), "nobody knows it now"
 
 
 # --- an older copy of the store beside its journal ------------------------------------------
@@ -243,8 +246,14 @@ def test_an_older_copy_of_the_store_says_what_its_journal_knows(
 ) -> None:
     """Rows that are paid by the journal are not priced, asked for or rented again, and counted.
 
-    The copy is of before, or after, the run agreed to them.
+    The copy is of before, or after, the run agreed to them. On a read-only disk `batch status`
+    counts them as well.
     """
+
+    def refused(path: Path, *_: Any) -> None:
+        if path == database:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+
     write_jobs(tmp_path, 1, 2)
     database, copy = tmp_path / "out" / "batch.db", tmp_path / "copy.db"
     do = batch_run.BatchRun._do
@@ -261,9 +270,13 @@ def test_an_older_copy_of_the_store_says_what_its_journal_knows(
     assert run(shell, "--yes").exit_code == 0
     monkeypatch.setattr(batch_run.BatchRun, "_do", do)
     requests = shell.sandbox.requests.copy()
-    restore(copy, database)
-    status = shell.json("batch", "status", "--out", "out")
-    assert (Decimal(status["paid"]), len(status["records"])) == (Decimal("3.60"), 2)
+    for read_only in (False, True):
+        restore(copy, database)
+        with monkeypatch.context() as patch:
+            if read_only:
+                patch.setattr(urls, "check_writable", refused)
+            status = shell.json("batch", "status", "--out", "out")
+        assert (Decimal(status["paid"]), len(status["records"])) == (Decimal("3.60"), 2)
     restore(copy, database)
     result = run(shell)
     assert result.exit_code == 0, result.output

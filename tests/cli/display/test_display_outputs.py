@@ -63,7 +63,7 @@ def test_anything_but_yes_is_no(
         "message": "Nothing was rented.",
         "token": None,
         "exit_code": 1,
-        "money": "Nothing is paid without its file, and nothing is in doubt.",
+        "money": "This command has paid for nothing without its file, and left nothing in doubt.",
     }
     assert (json.loads(out)["error"] if out else None) == (expected if is_last else None)
 
