@@ -8,7 +8,8 @@ import zlib
 from typing import IO, TYPE_CHECKING, Final
 
 from smspartner_async._files import PRIVATE, open_file
-from smspartner_async._wire.reply import EITHER_HEADER, ENCODINGS
+from smspartner_async._wire.contact_file import LOOKED_AT
+from smspartner_async._wire.reply import EITHER_HEADER, ENCODINGS, inflated
 
 from .sidecar import Digest
 
@@ -96,18 +97,8 @@ def decompressed_copy(source: IO[bytes], copy: Path, encoding: str) -> Digest | 
     return digest
 
 
-def beginning(source: IO[bytes], length: int, encoding: str) -> bytes:
-    """Return the first bytes of a file, decompressed if possible."""
-    raw = source.read(length)
-    if not encoding:
-        return raw
-    source.seek(0)
-    found = bytearray()
-    try:
-        for piece in decompressed(source, encoding):
-            found += piece
-            if len(found) >= length:
-                break
-    except NotDecompressibleError:
-        return bytes(found[:length]) or raw
-    return bytes(found[:length])
+def beginning(source: IO[bytes], encoding: str) -> bytes:
+    """Return the bytes at the beginning of a file that say what it is, decompressed if possible."""
+    raw = source.read(LOOKED_AT)
+    plain = inflated(raw, EITHER_HEADER)[0] if encoding in ENCODINGS else raw
+    return plain[:LOOKED_AT] or raw

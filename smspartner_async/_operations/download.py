@@ -33,7 +33,7 @@ from smspartner_async._http.transport import TRANSPORT_ERRORS
 from smspartner_async._log import log, log_fields
 from smspartner_async._validation import check_callback, check_type, checked_path, checked_token
 from smspartner_async._wire.broken_reply import NO_STATUS
-from smspartner_async._wire.contact_file import ASKED_AGAIN, LOOKED_AT, Verdict
+from smspartner_async._wire.contact_file import ASKED_AGAIN, Verdict
 from smspartner_async._wire.envelope import is_success
 from smspartner_async._wire.reply import Reply
 
@@ -294,7 +294,7 @@ class Download:
         self, part: PartFile, facts: ReplyFacts, reply: Reply
     ) -> tuple[Verdict, ContactFile | None]:
         """Judge a part, and finish it if it is certainly the file. Runs in the part's thread."""
-        body = part.beginning(LOOKED_AT, facts.encoding)
+        body = part.beginning(facts.encoding)
         verdict = self.codec.judge_file(self.token, reply._replace(body=body))
         if verdict.error is not None:
             return verdict, None

@@ -173,7 +173,7 @@ class PartFile:
         if self.failure is not None and not self._overflow.add(view):
             raise self.failure
 
-    def beginning(self, length: int, encoding: str) -> bytes:
+    def beginning(self, encoding: str) -> bytes:
         """Return the first bytes of the part, decompressed where it came compressed.
 
         Raises:
@@ -181,7 +181,7 @@ class PartFile:
         """
         try:
             with self._reader() as file:
-                return decompression.beginning(file, length, encoding)
+                return decompression.beginning(file, encoding)
         except OSError as error:
             raise DiskError(error) from error
 

@@ -99,9 +99,9 @@ def decompressed_beginning(reply: Reply) -> tuple[bytes, bool]:
         coding = codings.pop() if codings else ""
         if coding not in ENCODINGS and not body.startswith(_GZIP):
             break
-        plain, ended = _inflated(body, EITHER_HEADER)
+        plain, ended = inflated(body, EITHER_HEADER)
         if not plain and not ended and coding == "deflate":
-            plain, ended = _inflated(body, -zlib.MAX_WBITS)  # as old servers of Microsoft's send
+            plain, ended = inflated(body, -zlib.MAX_WBITS)  # as old servers of Microsoft's send
             plain = plain if ended else b""  # nearly any bytes begin a deflate body without header
         if not plain and not ended:
             break
@@ -109,7 +109,7 @@ def decompressed_beginning(reply: Reply) -> tuple[bytes, bool]:
     return body, whole
 
 
-def _inflated(data: bytes, wbits: int) -> tuple[bytes, bool]:
+def inflated(data: bytes, wbits: int) -> tuple[bytes, bool]:
     """Decompress up to the first broken byte; return also whether the end is right and the last."""
     inflater = zlib.decompressobj(wbits)
     body = b""

@@ -292,7 +292,7 @@ def test_a_beginning_that_cannot_be_read(
     part = make(write=FILE)
     monkeypatch.setattr(os, "dup", failing(errno.EIO))
     with pytest.raises(DiskError, match="Input/output error"):
-        part.beginning(100, "")
+        part.beginning("")
 
 
 def test_disk_errors_without_a_text() -> None:
