@@ -159,20 +159,12 @@ def _ask(ctx: typer.Context, question: Callable[[SMSPartnerClient], Awaitable[_T
     return asyncio.run(asked())
 
 
-_EXAMPLE: Final = "--gender female --min-age 25 --max-age 40 --interest 12"
-
-
-@app.command(epilog=f"Example: smspartner calculate {_EXAMPLE}", no_args_is_help=True)
 @with_wish("volume")
 def calculate(*, ctx: typer.Context, wish: Wish, as_json: AsJson = False) -> None:
     """Count the contacts of a targeting, and show what they cost. Free."""
     Display(as_json=as_json).show(_ask(ctx, lambda client: client.calculate(wish.targeting)))
 
 
-@app.command(
-    epilog=f"Example: smspartner price {_EXAMPLE} --zipcode 60200 --volume 60200=20",
-    no_args_is_help=True,
-)
 @with_wish()
 def price(*, ctx: typer.Context, wish: Wish, as_json: AsJson = False) -> None:
     """Show what a targeting costs, wanted volumes included. Free."""
@@ -180,10 +172,6 @@ def price(*, ctx: typer.Context, wish: Wish, as_json: AsJson = False) -> None:
     Display(as_json=as_json).show(quote)
 
 
-@app.command(
-    epilog=f"Example: smspartner rent {_EXAMPLE} --zipcode 60200 --max-total 10.00",
-    no_args_is_help=True,
-)
 @with_wish()
 def rent(
     *,
@@ -249,16 +237,11 @@ def _agreed_price(
     return quote.total
 
 
-@app.command(epilog="Example: smspartner status 41ddfc6cfa3cd0df", no_args_is_help=True)
 def status(ctx: typer.Context, token: Token, *, as_json: AsJson = False) -> None:
     """Show the state of a rental."""
     Display(as_json=as_json).show(_ask(ctx, lambda client: client.status(token)))
 
 
-@app.command(
-    epilog="Example: smspartner wait 41ddfc6cfa3cd0df --timeout 3600",
-    no_args_is_help=True,
-)
 def wait(
     ctx: typer.Context,
     token: Token,
@@ -288,10 +271,6 @@ def wait(
         raise
 
 
-@app.command(
-    epilog="Example: smspartner download 41ddfc6cfa3cd0df contacts.csv",
-    no_args_is_help=True,
-)
 def download(
     ctx: typer.Context,
     token: Token,
@@ -321,23 +300,33 @@ def download(
         raise
 
 
-@app.command(epilog="Example: smspartner credits --json")
 def credits(ctx: typer.Context, *, as_json: AsJson = False) -> None:  # noqa: A001 - the operation
     """Show the balance of the account."""
     Display(as_json=as_json).show(_ask(ctx, lambda client: client.credits()))
 
 
-# Last, since help lists the commands in the order in which they come: one rental goes first.
-app.add_typer(batch_app, name="batch")
-_LAST: Final[dict[Callable[..., None], str]] = {
-    worker: "smspartner worker --store postgresql://rentals@db/rentals",
-    doctor: "smspartner doctor --report report.json",
-    explain: "smspartner explain 27, smspartner explain RentOutcomeUnknownError",
-    sandbox: "smspartner sandbox --port 8080 --speed 4",
-    demo: "smspartner demo --out contacts.csv",
+_WOMEN: Final = "--gender female --min-age 25 --max-age 40 --interest 12"
+# Help lists the commands in this order: one rental goes first.
+_EXAMPLES: Final[dict[Callable[..., None], str]] = {
+    calculate: f"calculate {_WOMEN}",
+    price: f"price {_WOMEN} --zipcode 60200 --volume 60200=20",
+    rent: f"rent {_WOMEN} --zipcode 60200 --max-total 10.00",
+    status: "status 41ddfc6cfa3cd0df",
+    wait: "wait 41ddfc6cfa3cd0df --timeout 3600",
+    download: "download 41ddfc6cfa3cd0df contacts.csv",
+    credits: "credits --json",
+    worker: "worker --store postgresql://rentals@db/rentals",
+    doctor: "doctor --report report.json",
+    explain: "explain 27, smspartner explain RentOutcomeUnknownError",
+    sandbox: "sandbox --port 8080 --speed 4",
+    demo: "demo --out contacts.csv",
 }
-for command, example in _LAST.items():
-    app.command(epilog=f"Example: {example}", no_args_is_help=command is worker)(command)
+_WORK_ALONE: Final = {credits, doctor, explain, sandbox, demo}
+for _command, _example in _EXAMPLES.items():
+    app.command(
+        epilog=f"Example: smspartner {_example}", no_args_is_help=_command not in _WORK_ALONE
+    )(_command)
+app.add_typer(batch_app, name="batch")
 unwrap_help(app, batch_app)
 
 

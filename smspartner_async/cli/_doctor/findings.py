@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 MOST_SKEW: Final = 60.0  # seconds between the vendor's clock and this machine's
 SLOW: Final = 10.0  # seconds
-LONGEST_LINE: Final = 8190  # bytes of one line of a head: what HTTP servers and clients agree on
-MOST_LINES: Final = 100
 LEAST_DAYS: Final = 14  # for which a certificate is still valid
 _ERROR_STATUSES: Final = {200, *range(400, 500)} - {408, 429}
 _DAY: Final = 24 * 60 * 60
@@ -38,7 +36,7 @@ class Verdict(Enum):
     NOTED = "noted"
 
 
-@frozen(kw_only=True)
+@frozen
 class Finding:
     """One fact.
 
@@ -91,7 +89,7 @@ class Answer:
 def judged(about: str, seen: str, expected: str, *, good: bool) -> Finding:
     """Make a finding of a fact that is as expected, or different."""
     verdict = Verdict.EXPECTED if good else Verdict.DIFFERENT
-    return Finding(about=about, verdict=verdict, seen=seen, expected=expected)
+    return Finding(about, verdict, seen, expected)
 
 
 def _judge_all(about: str, seen: Iterable[Any], expected: str, good: Collection[Any]) -> Finding:
@@ -103,7 +101,7 @@ def _judge_all(about: str, seen: Iterable[Any], expected: str, good: Collection[
 
 def not_seen(about: str, why: str = "") -> Finding:
     """Make a finding of a fact that did not show."""
-    return Finding(about=about, verdict=Verdict.NOT_SEEN, seen=why)
+    return Finding(about, Verdict.NOT_SEEN, why)
 
 
 def judge_certificate(valid_until: str, now: float) -> Finding:
@@ -176,12 +174,6 @@ def judge_answers(answers: Sequence[Answer]) -> Iterator[Finding]:
     yield _judge_all("framing", framings, "a length, or chunks", {"a length", "chunks"})
     codings = {head.get("Content-Encoding", "").lower()[:20] for head in heads} - {""}
     yield _judge_all("compression", codings or {"none"}, "none", {"none", "identity"})
-    closed = any(head.get("Connection", "").lower() == "close" for head in heads)
-    seen = "closed behind a reply" if closed else "kept open"
-    yield judged("connections", seen, "kept open", good=not closed)
-    yield _judge_sizes(heads)
-    delays = (_form_of_delay(head["Retry-After"]) for head in heads if "Retry-After" in head)
-    yield _judge_all("Retry-After", delays, "seconds, or a date", {"seconds", "a date"})
     yield _judge_limits(heads)
     yield _judge_clock(answers)
     slowest = max(one.elapsed for one in exchanges)
@@ -194,29 +186,12 @@ def _framing(head: Mapping[str, str]) -> str:
     return "a length" if "Content-Length" in head else "until the connection closes"
 
 
-def _judge_sizes(heads: Iterable[Mapping[str, str]]) -> Finding:
-    lines = [[len(name) + len(value) + 2 for name, value in head.items()] for head in heads]
-    longest, most = max(map(max, lines)), max(map(len, lines))
-    return judged(
-        "head",
-        f"up to {most} lines of up to {longest:,} bytes",
-        f"{MOST_LINES} lines of {LONGEST_LINE:,} bytes at most",
-        good=longest <= LONGEST_LINE and most <= MOST_LINES,
-    )
-
-
-def _form_of_delay(value: str) -> str:
-    if value.isascii() and value.strip().isdigit():
-        return "seconds"
-    return "neither" if date_timestamp(value) is None else "a date"
-
-
 def _judge_limits(heads: Iterable[Mapping[str, str]]) -> Finding:
     names = {name.lower() for head in heads for name in head if "ratelimit" in name.lower()}
     if not names:
         return not_seen("rate limit in the head")
     shown = _listed(name[:40] for name in names)
-    return Finding(about="rate limit in the head", verdict=Verdict.NOTED, seen=shown)
+    return Finding("rate limit in the head", Verdict.NOTED, shown)
 
 
 def _judge_clock(answers: Iterable[Answer]) -> Finding:

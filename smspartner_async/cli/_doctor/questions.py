@@ -86,7 +86,7 @@ class Examination:
         self.secrets |= {url.host or "", *_parts_of_proxies()}
         elsewhere = str(url) != BASE_URL
         where = f"{url}, which is not the vendor's" if elsewhere else "the vendor's"
-        self._add(Finding(about="address", verdict=Verdict.NOTED, seen=where, private=elsewhere))
+        self._add(Finding("address", Verdict.NOTED, where, private=elsewhere))
         reached = await self._reach(url)
         key = self._key()
         if key is not None and reached:
@@ -100,15 +100,7 @@ class Examination:
         self.findings.append(finding)
 
     def _fail(self, about: str, error: Exception, expected: str = "") -> None:
-        self._add(
-            Finding(
-                about=about,
-                verdict=Verdict.DIFFERENT,
-                seen=_name_of(error),
-                expected=expected,
-                detail=str(error),
-            )
-        )
+        self._add(Finding(about, Verdict.DIFFERENT, _name_of(error), expected, str(error)))
 
     def _key(self) -> str | None:
         try:
@@ -244,7 +236,7 @@ def _this_machine() -> Iterator[Finding]:
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
     }
     for about, seen in facts.items():
-        yield Finding(about=about, verdict=Verdict.NOTED, seen=seen)
+        yield Finding(about, Verdict.NOTED, seen)
     found = sorted({name.upper() for name in _PROXIES if os.environ.get(name)})
     used = f"none is used, though set: {', '.join(found)}" if found else "none"
-    yield Finding(about="proxy", verdict=Verdict.NOTED, seen=used)
+    yield Finding("proxy", Verdict.NOTED, used)
