@@ -11,7 +11,6 @@ import math
 import sys
 import time
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -23,7 +22,6 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -295,28 +293,25 @@ class Display:
 
         Yields what to call with the bytes received and, where it is known, expected.
         """
-        with self._bar("Downloading", None, DownloadColumn(), TransferSpeedColumn()) as update:
-            yield lambda received, expected: update(completed=received, total=expected)
+        if not self.is_live:
+            yield lambda _received, _expected: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        with Progress(*columns, TransferSpeedColumn(), console=self._err, **_LIVE) as bars:
+            bar = bars.add_task("Downloading", total=None)
+            yield lambda received, expected: bars.update(bar, completed=received, total=expected)
 
     @contextmanager
     def counting(self, what: str, total: int) -> Generator[Callable[[], object], None, None]:
         """Show how far something free has got, as a bar on a terminal; yields what counts one."""
         if not self.is_live:
             self.note(f"{what} {jobs_text(total)}.")
-        with self._bar(what, total, MofNCompleteColumn(), TimeRemainingColumn()) as update:
-            yield lambda: update(advance=1)
-
-    @contextmanager
-    def _bar(
-        self, what: str, total: int | None, *columns: ProgressColumn
-    ) -> Generator[Callable[..., object], None, None]:
-        """On a terminal, show a bar below all lines; yields what updates it."""
-        if not self.is_live:
-            yield lambda **_: None
+            yield lambda: None
             return
-        begin = TextColumn("{task.description}"), BarColumn()
-        with Progress(*begin, *columns, console=self._err, **_LIVE) as bars:
-            yield partial(bars.update, bars.add_task(what, total=total))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=self._err, **_LIVE) as bars:
+            bar = bars.add_task(what, total=total)
+            yield lambda: bars.advance(bar)
 
 
 class _Wait:
