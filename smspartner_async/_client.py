@@ -83,7 +83,7 @@ class SMSPartnerClient:
         on_exchange: Callable[[Exchange], object] | None = None,
     ) -> None:
         options = ClientOptions(request_timeout=request_timeout, retry=retry, polling=polling)
-        options = options.changed(on_exchange=on_exchange)
+        options = options.changed(on_exchange)
         self._wire = Wire(checked_key(api_key))
         limits = max_requests_per_minute, max_connections
         way = checked_url(base_url), request_timeout, ssl, proxy, session
@@ -140,7 +140,9 @@ class SMSPartnerClient:
         Raises:
             ValueError: a number out of its range.
         """
-        options = self._pipeline.options.changed(request_timeout, retry, polling, on_exchange)
+        options = self._pipeline.options.changed(
+            on_exchange, request_timeout=request_timeout, retry=retry, polling=polling
+        )
         other = copy.copy(self)
         other._pipeline = self._pipeline.with_options(options)  # noqa: SLF001 - of the same class
         other._is_copy = True  # noqa: SLF001 - of the same class

@@ -48,15 +48,8 @@ class ClientOptions:
     polling: PollingPolicy = field(validator=_polling)
     listeners: tuple[OnExchange, ...] = field(default=(), validator=_callbacks)
 
-    def changed(
-        self,
-        request_timeout: float | None = None,
-        retry: RetryPolicy | None = None,
-        polling: PollingPolicy | None = None,
-        on_exchange: OnExchange | None = None,
-    ) -> ClientOptions:
-        """Return options that differ in what is given, and have one listener more."""
+    def changed(self, on_exchange: OnExchange | None = None, **given: Any) -> ClientOptions:
+        """Return options that differ in what is not `None`, and have one listener more."""
         added = () if on_exchange is None else (on_exchange,)
-        given = {"request_timeout": request_timeout, "retry": retry, "polling": polling}
-        changes: Any = {name: value for name, value in given.items() if value is not None}
+        changes = {name: value for name, value in given.items() if value is not None}
         return evolve(self, **changes, listeners=(*self.listeners, *added))

@@ -66,7 +66,7 @@ class PartFile:
     is_refused: bool = field(default=False, init=False)
     lost: str = field(default="", init=False)
     leftovers: list[Leftover] = field(factory=list, init=False)
-    _sidecar: Sidecar | None = field(default=None, init=False)
+    _sidecar: Sidecar = field(init=False)  # of a part that was claimed; closing it twice is no harm
     _fd: int = field(default=-1, init=False)
     _room: ReservedRoom = field(factory=ReservedRoom, init=False)
     _digest: hashlib._Hash = field(factory=hashlib.sha256, init=False)
@@ -138,7 +138,6 @@ class PartFile:
         Raises:
             DiskError: as `write`.
         """
-        assert self._sidecar is not None  # noqa: S101 - the part is open
         with suppress(OSError):
             self._sidecar.note_reply(reply)
         with suppress(OSError):  # `write` keeps what does not fit in memory
@@ -191,9 +190,8 @@ class PartFile:
         if not is_kept:
             self.discard()
             return
-        if self._sidecar is not None:
-            with suppress(OSError):
-                self._sidecar.note_refused()
+        with suppress(OSError):
+            self._sidecar.note_refused()
         self.keep()
 
     def finish(self, is_proven: bool, encoding: str = "") -> ContactFile:  # noqa: FBT001 - so too
@@ -212,7 +210,7 @@ class PartFile:
         """
         try:
             os.fsync(self._fd)
-            if is_proven and self._sidecar is not None:
+            if is_proven:
                 with suppress(OSError):  # a full disk: this process does not need the proof
                     self._sidecar.note_whole(self.digest)
             needless = self._beginnings() if is_proven else []
@@ -227,7 +225,7 @@ class PartFile:
                     self.path.unlink()
             self.path = self.final
             fsync_folder(self.final)
-            self._forget()
+            self._sidecar.remove()
         except FileExistsError:
             raise NameTakenError(
                 f"{self.final} has appeared meanwhile. The whole file is kept in {self.path}."
@@ -267,7 +265,7 @@ class PartFile:
         with suppress(OSError):
             self.path.unlink()
         self.size = 0
-        self._forget()
+        self._sidecar.remove()
         self._end()
 
     def _is_taken(self) -> bool:
@@ -296,7 +294,6 @@ class PartFile:
         return None
 
     def _begin(self, room: int) -> None:
-        assert self._sidecar is not None  # noqa: S101 - just claimed
         try:
             self._sidecar.begin(self._token)
             with suppress(FileNotFoundError):
@@ -326,7 +323,6 @@ class PartFile:
     def _decompressed(self, encoding: str) -> tuple[Path, Digest] | None:
         """Make a decompressed copy beside the part; `None` where that cannot be done."""
         copy = Path(f"{self.path}.plain")
-        assert self._sidecar is not None  # noqa: S101 - open
         if self.reply is not None:  # resumed: an existing copy is of the process that crashed
             copy.unlink(missing_ok=True)
         self._room.release()
@@ -383,15 +379,7 @@ class PartFile:
             os.close(self._fd)
             self._fd = -1
 
-    def _forget(self) -> None:
-        """Remove the sidecar, after its part is gone."""
-        if self._sidecar is not None:
-            self._sidecar.remove()
-            self._sidecar = None
-
     def _end(self) -> None:
         self._room.release()
         self._close()
-        if self._sidecar is not None:
-            self._sidecar.close()
-            self._sidecar = None
+        self._sidecar.close()

@@ -105,6 +105,8 @@ class Cleaning:
         await asyncio.to_thread(self._forget_workflows)
         await self.database.run(_clean_rows, [*self.ended])
         await asyncio.to_thread(self._remove_files)
+        if self.database.is_sqlite:
+            await self.database.compact()
 
     def _search(self, at_work: Iterable[str]) -> None:
         """Find the files; see that nobody writes them."""
@@ -162,13 +164,6 @@ class Cleaning:
                 file.close()
         for leftover in self._leftovers:
             leftover.remove()
-        if self.database.is_sqlite:
-            engine = create_dbos_engine(self.database.url)
-            assert engine is not None  # noqa: S101 - it is a file
-            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql("VACUUM")  # what was deleted is in the file until then
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            engine.dispose()
 
 
 def has_ended(known: JobRecord) -> bool:

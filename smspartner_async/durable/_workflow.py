@@ -56,46 +56,8 @@ VERSION: Final = "smspartner-1"
 WORKFLOW: Final = "smspartner.rental"
 
 
-def record_outcome(
-    business: Callable[[Job], Awaitable[dict[str, Any]]],
-) -> Callable[[Job], Coroutine[Any, Any, None]]:
-    """Record the outcome of a job; start again where nothing was rented and it may succeed now."""
-
-    @wraps(business)
-    async def run(job: Job) -> None:
-        unfinished.discard(workflow_id(job))
-        try:
-            await execute(job)
-        except asyncio.CancelledError:
-            unfinished.add(workflow_id(job))
-            raise
-
-    async def execute(job: Job) -> None:
-        context = await wait_for_worker()
-        with context.executions.execution_of(workflow_id(job)):
-            try:
-                outcome = await _run_to_outcome(context, job, business)
-                if outcome is not None:
-                    state, facts = outcome
-                    log_outcome(job, state, facts)
-                    await context.update_job(job, state=state, facts=facts)
-            except Exception as error:
-                log.exception(
-                    "the outcome of job %r cannot be stored; it is tried again", job["id"]
-                )
-                if isinstance(error, DBAPIError):  # of DBOS's tables
-                    context.database.fail(error)
-                # If the workflow ended here, no worker would continue the job. Cancelled, it is
-                # still pending for DBOS, and a worker requeues it as an orphan.
-                raise asyncio.CancelledError from error
-            finally:
-                context.priced.pop(workflow_id(job), None)
-
-    return run
-
-
 async def _run_to_outcome(
-    context: WorkerContext, job: Job, business: Callable[[Job], Awaitable[dict[str, Any]]]
+    context: WorkerContext, job: Job
 ) -> tuple[JobState, dict[str, Any]] | None:
     """Run the steps of a job, again after errors that are temporary, and return its outcome.
 
@@ -104,7 +66,7 @@ async def _run_to_outcome(
     delays = retry_delays()
     while True:
         try:
-            return JobState.DONE, {"file": await business(job)}
+            return JobState.DONE, {"file": await _rent_and_download(job)}
         except StepFailedError as failure:
             if failure.state == JobState.NEEDS_ATTENTION.value:
                 return JobState.NEEDS_ATTENTION, failure.facts
@@ -209,9 +171,37 @@ def _step(
 
 
 @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
-@record_outcome
-async def rental_workflow(job: Job) -> dict[str, Any]:
-    """Rent what a job asks for, and download its file."""
+async def rental_workflow(job: Job) -> None:
+    """Rent what a job asks for, download its file, and record the outcome."""
+    unfinished.discard(workflow_id(job))
+    try:
+        await _record_outcome(job)
+    except asyncio.CancelledError:
+        unfinished.add(workflow_id(job))
+        raise
+
+
+async def _record_outcome(job: Job) -> None:
+    context = await wait_for_worker()
+    with context.executions.execution_of(workflow_id(job)):
+        try:
+            outcome = await _run_to_outcome(context, job)
+            if outcome is not None:
+                state, facts = outcome
+                log_outcome(job, state, facts)
+                await context.update_job(job, state=state, facts=facts)
+        except Exception as error:
+            log.exception("the outcome of job %r cannot be stored; it is tried again", job["id"])
+            if isinstance(error, DBAPIError):  # of DBOS's tables
+                context.database.fail(error)
+            # If the workflow ended here, no worker would continue the job. Cancelled, it is
+            # still pending for DBOS, and a worker requeues it as an orphan.
+            raise asyncio.CancelledError from error
+        finally:
+            context.priced.pop(workflow_id(job), None)
+
+
+async def _rent_and_download(job: Job) -> dict[str, Any]:
     total = await price(job)
     claimed = await claim(job, claim_id := secrets.token_hex(8))  # of this execution alone
     paid = await rent(job, total, claimed, fresh=claimed["nonce"] == claim_id)

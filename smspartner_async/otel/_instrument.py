@@ -88,7 +88,7 @@ class _TracedClient(SMSPartnerClient):
     ) -> None:
         self.__dict__.update(client.__dict__)  # a shallow copy, of another class
         self._telemetry = _Telemetry(self._pipeline.transport.base_url, tracer, meter)
-        options = self._pipeline.options.changed(on_exchange=self._telemetry.exchanged)
+        options = self._pipeline.options.changed(self._telemetry.exchanged)
         self._pipeline = self._pipeline.with_options(options)
 
     calculate = _in_span(SMSPartnerClient.calculate)

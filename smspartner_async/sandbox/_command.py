@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Final
 
 from ._server import Sandbox
 
@@ -57,40 +58,40 @@ def run(sandbox: Sandbox) -> int:
     return 0
 
 
+def _money(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount") from None
+
+
+_OPTIONS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
+    "host": (str, "loopback address to listen on (127.0.0.1)"),
+    "port": (int, "port; 0 takes a free one (default)"),
+    "speed": (float, "how many times faster rentals move (default 1)"),
+    "balance": (_money, "euros to begin with (default 1000)"),
+    "api-key": (str, "key to accept (sandbox-key)"),
+    "fail-every": (int, "let every rental whose number is a multiple of this end in state 3"),
+    "refuse-with": (int, "refuse with code 20, 30, 40 or 96"),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    # What is not given is left to the sandbox's own defaults.
     parser = argparse.ArgumentParser(
         prog="python -m smspartner_async.sandbox",
         description="A stand-in for SMS Partner's contact rental on localhost.",
+        argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
-    parser.add_argument(
-        "--speed", type=float, default=1.0, help="how many times faster rentals move (default 1)"
-    )
-    parser.add_argument(
-        "--balance", type=_money, default=Decimal(1000), help="euros to begin with (default 1000)"
-    )
-    parser.add_argument("--api-key", default="sandbox-key", help="key to accept (sandbox-key)")
-    parser.add_argument(
-        "--fail-every", type=int, metavar="N", help="let every Nth rental end in state 3"
-    )
-    parser.add_argument(
-        "--refuse-with", type=int, metavar="CODE", help="refuse with code 20, 30, 40 or 96"
-    )
+    for name, (kind, text) in _OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind, help=text)
     options = vars(parser.parse_args(arguments))
     try:
         sandbox = Sandbox(**options)
     except ValueError as error:
         parser.error(str(error))
     return run(sandbox)
-
-
-def _money(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount") from None
 
 
 @contextlib.contextmanager

@@ -41,7 +41,8 @@ def part_files(final: Path) -> Iterator[Callable[..., PartFile]]:
 
     yield opened
     for part in made:
-        part._end()
+        if part.is_open:
+            part._end()
 
 
 async def outcome_of(downloading: Any) -> ContactFile | Exception:

@@ -60,15 +60,21 @@ def submit(
 def withdraw(database: JobDatabase, connection: sa.Connection, job_id: str) -> bool:
     """Withdraw a job that nobody has claimed in any run. Return whether it was withdrawn."""
     mine = sa.and_(JOBS.c.id == job_id, UNCLAIMED, sa.not_(_CLAIMED_BEFORE))
-    return len(_withdraw(database, connection, mine)) == 1
+    return len(withdraw_all(database, connection, mine)) == 1
 
 
-def withdraw_all(database: JobDatabase, connection: sa.Connection) -> list[str]:
+def withdraw_all(
+    database: JobDatabase,
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool] = UNCLAIMED,
+) -> list[str]:
     """Withdraw every job that nobody has claimed in its current run. Return their ids.
 
     This includes a job that a person settled as not charged: nobody has claimed it since.
     """
-    return _withdraw(database, connection, UNCLAIMED)
+    values = {"state": JobState.GIVEN_UP.value, "facts": WITHDRAWN, "changed": database.now}
+    taken = sa.update(JOBS).where(which).values(**values).returning(JOBS.c.id)
+    return [row.id for row in connection.execute(taken)]
 
 
 def agree(
@@ -236,11 +242,3 @@ def _known(connection: sa.Connection, ids: Iterable[str]) -> dict[str, sa.Row[An
         chunk = JOBS.c.id.in_(wanted[start : start + CHUNK])
         found.update((row.id, row) for row in connection.execute(sa.select(JOBS).where(chunk)))
     return found
-
-
-def _withdraw(
-    database: JobDatabase, connection: sa.Connection, which: sa.ColumnElement[bool]
-) -> list[str]:
-    values = {"state": JobState.GIVEN_UP.value, "facts": WITHDRAWN, "changed": database.now}
-    taken = sa.update(JOBS).where(which).values(**values).returning(JOBS.c.id)
-    return [row.id for row in connection.execute(taken)]

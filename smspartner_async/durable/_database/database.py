@@ -186,6 +186,15 @@ class JobDatabase:
             lambda reader: (reader.execute(jobs).all(), reader.execute(sa.select(RUNS)).all())
         )
 
+    async def compact(self) -> None:
+        """Take what was deleted out of a SQLite file: until then it is in there."""
+
+        def vacuum(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        await self._read(vacuum)
+
     async def _read(
         self, work: Callable[[sa.Connection], _T], *, reconnect: bool | None = None
     ) -> _T:
