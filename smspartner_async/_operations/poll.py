@@ -102,20 +102,13 @@ class Poller:
         shared = self._begin()
         try:
             while not await self._poll():
-                delay = self._plan()
-                if self._errors_in_a_row or is_logged():
-                    self._log(delay)
-                if self.on_poll is not None:
-                    await self._notify(delay)
-                if delay is None:
-                    raise self._given_up()
+                await self._schedule()
                 while self._is_asleep() and await self.sleep_until(shared.due_at(self._due_at)):
                     pass  # woken, but by no answer: the one who polled was cancelled
         finally:
             self._end()
         self._log(None)
-        if self.on_poll is not None:
-            await self._notify(None)
+        await self._notify(None)
         return self._result()
 
     async def changes(self) -> AsyncGenerator[RentalStatus, None]:
@@ -133,11 +126,7 @@ class Poller:
                     yield status
                 if ended:
                     return
-                delay = self._plan()
-                self._log(delay)
-                await self._notify(delay)
-                if delay is None:
-                    raise self._given_up()
+                await self._schedule()
                 while self._is_asleep() and await self.sleep_until(shared.due_at(self._due_at)):
                     pass
         finally:
@@ -250,6 +239,14 @@ class Poller:
     def _end(self) -> None:
         self._stop_timer()
         self.registry.leave(self)
+
+    async def _schedule(self) -> None:
+        """Plan the next poll, and report it; raise how the wait ends where there is none."""
+        delay = self._plan()
+        self._log(delay)
+        await self._notify(delay)
+        if delay is None:
+            raise self._given_up()
 
     def _plan(self) -> float | None:
         """Decide when to poll next; return the seconds until then, or `None` to give up."""

@@ -143,31 +143,27 @@ async def retry_until_success(context: WorkerContext, attempt: Callable[[], Awai
 
 
 def _step(
-    name: str,
-) -> Callable[
-    [Callable[Concatenate[WorkerContext, _P], Awaitable[_T]]], Callable[_P, Coroutine[Any, Any, _T]]
-]:
-    """Make a DBOS step that gets this process's worker context, and fails with what pickles."""
+    work: Callable[Concatenate[WorkerContext, _P], Awaitable[_T]],
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """Make a DBOS step that gets this process's worker context, and fails with what pickles.
 
-    def decorate(
-        work: Callable[Concatenate[WorkerContext, _P], Awaitable[_T]],
-    ) -> Callable[_P, Coroutine[Any, Any, _T]]:
-        @DBOS.step(name=f"smspartner.{name}")
-        @wraps(work)
-        async def step(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-            try:
-                return await work(current_worker(), *args, **kwargs)
-            except StepFailedError:
-                raise
-            except (SMSPartnerError, OSError) as error:
-                if refuses_account(error):
-                    current_worker().account.pause(error)
-                again = is_passing(error) or refuses_account(error)
-                raise StepFailedError(JobState.FAILED, error=str(error), again=again) from error
+    Its name in databases is that of the function.
+    """
 
-        return step
+    @DBOS.step(name=f"smspartner.{work.__name__}")
+    @wraps(work)
+    async def step(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await work(current_worker(), *args, **kwargs)
+        except StepFailedError:
+            raise
+        except (SMSPartnerError, OSError) as error:
+            if refuses_account(error):
+                current_worker().account.pause(error)
+            again = is_passing(error) or refuses_account(error)
+            raise StepFailedError(JobState.FAILED, error=str(error), again=again) from error
 
-    return decorate
+    return step
 
 
 @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
@@ -209,7 +205,7 @@ async def _rent_and_download(job: Job) -> dict[str, Any]:
     return await download(job, paid)
 
 
-@_step("price")
+@_step
 async def price(context: WorkerContext, job: Job) -> str | None:
     """Check that the file can be written, and return the price, before any money is spent."""
     if job["token"] is not None or await find_unrecorded_claim(context, job) is not None:
@@ -220,7 +216,7 @@ async def price(context: WorkerContext, job: Job) -> str | None:
         return await ask_price(context, job, wanted)
 
 
-@_step("claim")
+@_step
 async def claim(context: WorkerContext, job: Job, claim_id: str) -> Claim:
     """Return who is about to rent. DBOS records it: an execution with another's id may not pay."""
     with context.executions.interruptible():
@@ -237,7 +233,7 @@ async def claim(context: WorkerContext, job: Job, claim_id: str) -> Claim:
     }
 
 
-@_step("rent")
+@_step
 async def rent(
     context: WorkerContext, job: Job, total: str | None, claimed: Claim, *, fresh: bool
 ) -> Paid:
@@ -291,7 +287,7 @@ async def rent(
     return paid
 
 
-@_step("wait")
+@_step
 async def wait(context: WorkerContext, paid: Paid) -> None:
     """Wait until the file is ready, without a timeout."""
 
@@ -305,7 +301,7 @@ async def wait(context: WorkerContext, paid: Paid) -> None:
     await retry_until_success(context, ready)
 
 
-@_step("download")
+@_step
 async def download(context: WorkerContext, job: Job, paid: Paid) -> dict[str, Any]:
     """Download the file. A repeated step takes the file on the disk: `price` saw none there."""
     path = load_job(job["id"], job["content"]).path
