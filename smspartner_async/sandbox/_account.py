@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from . import _replies
+from ._arguments import check
 from ._rules import Order, RefusedError
 
 REQUESTED_FOR: Final = 2.0
@@ -66,18 +67,15 @@ class Account:
     """Sells rentals, and says how far they are."""
 
     def __init__(self, *, balance: Decimal, speed: float, fail_every: int | None) -> None:
-        if not isinstance(balance, Decimal):
-            raise TypeError(f"balance must be a Decimal, such as Decimal(5), not {balance!r}.")
-        if isinstance(speed, bool) or not isinstance(speed, int | float):
-            raise TypeError(f"speed must be a number, not {speed!r}.")
-        if fail_every is not None and type(fail_every) is not int:
-            raise TypeError(f"fail_every must be a whole number, not {fail_every!r}.")
-        if not balance.is_finite() or balance < 0:
-            raise ValueError(f"balance must be an amount of at least 0, not {balance}.")
-        if not math.isfinite(speed) or speed <= 0:
-            raise ValueError(f"speed must be a number greater than 0, not {speed}.")
-        if fail_every is not None and fail_every < 1:
-            raise ValueError(f"fail_every must be at least 1, not {fail_every}.")
+        is_odd = isinstance(speed, bool) or not isinstance(speed, int | float)
+        is_whole = fail_every is None or type(fail_every) is int
+        check(isinstance(balance, Decimal), "balance", "a Decimal", balance, TypeError)
+        check(not is_odd, "speed", "a number", speed, TypeError)
+        check(is_whole, "fail_every", "a whole number", fail_every, TypeError)
+        is_amount = balance.is_finite() and balance >= 0
+        check(is_amount, "balance", "an amount of at least 0", balance)
+        check(0 < speed < math.inf, "speed", "a number greater than 0", speed)
+        check(fail_every is None or fail_every >= 1, "fail_every", "at least 1", fail_every)
         self.balance = balance
         self.paid = Decimal(0)
         self._speed = speed
@@ -88,8 +86,7 @@ class Account:
 
     def end_next(self, end: int, count: int) -> None:
         """Say how the next `count` rentals end, beside those that fail anyway."""
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count}.")
+        check(count >= 1, "count", "at least 1", count)
         self._ends_due.extend([end] * count)
 
     def move(self, token: str, state: int) -> None:

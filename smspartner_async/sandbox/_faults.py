@@ -15,6 +15,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from ._answers import Alteration, Framing, hang_up, refusal
+from ._arguments import check
 from ._rules import MESSAGES, RefusedError
 
 Operation: TypeAlias = Literal["calculate", "price", "rent", "status", "download", "credits"]
@@ -76,8 +77,7 @@ class Faults:
 
         >>> sandbox.delay_next_reply("status", seconds=2)
         """
-        if not seconds >= 0:
-            raise ValueError(f"seconds must be at least 0, not {seconds}.")
+        check(seconds >= 0, "seconds", "at least 0", seconds)
 
         async def fault(_request: web.Request, work: _Work) -> web.StreamResponse:
             try:
@@ -92,8 +92,7 @@ class Faults:
 
         >>> sandbox.refuse_next_request("rent", 11)  # insufficient credit
         """
-        if code not in MESSAGES:
-            raise ValueError(f"code must be one of the vendor's, {sorted(MESSAGES)}, not {code}.")
+        check(code in MESSAGES, "code", f"one of the vendor's, {sorted(MESSAGES)}", code)
 
         async def fault(_request: web.Request, _work: _Work) -> web.StreamResponse:
             raise RefusedError(code)
@@ -107,8 +106,7 @@ class Faults:
 
         >>> sandbox.answer_next_with_page("price", status=503)
         """
-        if status not in _ERRORS:
-            raise ValueError(f"status must be an HTTP status from 400 to 599, not {status}.")
+        check(status in _ERRORS, "status", "an HTTP status from 400 to 599", status)
 
         async def fault(_request: web.Request, _work: _Work) -> web.StreamResponse:
             response = web.Response(status=status, content_type="text/html")
@@ -125,8 +123,7 @@ class Faults:
 
         >>> sandbox.cut_next_download(after_bytes=100)
         """
-        if after_bytes < 0:
-            raise ValueError(f"after_bytes must be at least 0, not {after_bytes}.")
+        check(after_bytes >= 0, "after_bytes", "at least 0", after_bytes)
 
         async def fault(request: web.Request, work: _Work) -> web.StreamResponse:
             try:
@@ -187,14 +184,11 @@ class Faults:
         Raises:
             ValueError: An unknown operation or framing, or a number out of its range.
         """
-        if status is not None and status not in _STATUSES:
-            raise ValueError(f"status must be an HTTP status from 200 to 599, not {status}.")
-        if framing not in get_args(Framing):
-            raise ValueError(
-                f"framing must be one of {', '.join(get_args(Framing))}; not {framing!r}."
-            )
-        if cut_after is not None and cut_after < 0:
-            raise ValueError(f"cut_after must be at least 0, not {cut_after}.")
+        fits = status is None or status in _STATUSES
+        check(fits, "status", "an HTTP status from 200 to 599", status)
+        framings = get_args(Framing)
+        check(framing in framings, "framing", f"one of {', '.join(framings)}", framing)
+        check(cut_after is None or cut_after >= 0, "cut_after", "at least 0", cut_after)
         alteration = Alteration(
             status=status,
             media_type=media_type,
@@ -230,8 +224,7 @@ class Faults:
             retry_after: Whether the reply says how long, in whole seconds and rounded up. The
                 vendor does not say whether it does.
         """
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"seconds must be a number greater than 0, not {seconds}.")
+        check(0 < seconds < math.inf, "seconds", "a number greater than 0", seconds)
         self._limit = (seconds, retry_after)
         self._limited_until = None
 
@@ -254,12 +247,9 @@ class Faults:
         ]
 
     def _plan(self, name: str, operation: str, fault: _Fault, count: int) -> None:
-        if operation not in OPERATIONS:
-            raise ValueError(
-                f"operation must be one of {', '.join(OPERATIONS)}; not {operation!r}."
-            )
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count}.")
+        known = f"one of {', '.join(OPERATIONS)}"
+        check(operation in OPERATIONS, "operation", known, operation)
+        check(count >= 1, "count", "at least 1", count)
         self._planned[operation].extend([(name, fault)] * count)
 
     def _limited(self) -> web.Response | None:

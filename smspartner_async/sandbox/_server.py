@@ -14,6 +14,7 @@ from aiohttp import web
 from . import _replies, _rules
 from ._account import Account, Rental, SandboxRental
 from ._answers import answer, refusal
+from ._arguments import check
 from ._faults import OPERATIONS, Faults
 from ._rules import RefusedError
 
@@ -77,18 +78,12 @@ class Sandbox(Faults):
         refuse_with: int | None = None,
     ) -> None:
         for name, text in (("api_key", api_key), ("host", host)):
-            if not isinstance(text, str):
-                raise TypeError(f"{name} must be text, not {text!r}.")
-        if type(port) is not int:
-            raise TypeError(f"port must be a whole number, not {port!r}.")
-        if not api_key.strip():
-            raise ValueError("api_key must not be blank.")
-        if not 0 <= port <= _HIGHEST_PORT:
-            raise ValueError(f"port must be between 0 and {_HIGHEST_PORT}, not {port}.")
-        if refuse_with is not None and refuse_with not in _rules.ACCESS_REFUSALS:
-            raise ValueError(
-                f"refuse_with must be one of {sorted(_rules.ACCESS_REFUSALS)}, not {refuse_with}."
-            )
+            check(isinstance(text, str), name, "text", text, TypeError)
+        check(type(port) is int, "port", "a whole number", port, TypeError)
+        check(api_key.strip(), "api_key", "a text that is not blank", api_key)
+        check(0 <= port <= _HIGHEST_PORT, "port", f"between 0 and {_HIGHEST_PORT}", port)
+        fits = refuse_with is None or refuse_with in _rules.ACCESS_REFUSALS
+        check(fits, "refuse_with", f"one of {sorted(_rules.ACCESS_REFUSALS)}", refuse_with)
         super().__init__()
         self._account = Account(balance=balance, speed=speed, fail_every=fail_every)
         self._api_key = api_key

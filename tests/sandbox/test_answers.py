@@ -166,7 +166,7 @@ async def test_a_refusal_is_altered_too(sandbox: Sandbox, client: SMSPartnerClie
     [
         ({"status": 199}, "status must be an HTTP status from 200 to 599, not 199"),
         ({"status": 600}, "status must be an HTTP status from 200 to 599, not 600"),
-        ({"framing": "none"}, "framing must be one of length, chunked, close; not 'none'"),
+        ({"framing": "none"}, "framing must be one of length, chunked, close, not 'none'"),
         ({"cut_after": -1}, "cut_after must be at least 0, not -1"),
         ({"count": 0}, "count must be at least 1, not 0"),
     ],
