@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dbos import DBOS
 from fault_server import FaultServer
-from scripted import Vendor, client_of
+from scripted import KEY, Vendor, client_of
 from store_jobs import jobs_of
 from store_work import end_of, until_waiting
 
-from benchmarks.durable_runs import VendorProcess
 from smspartner_async import ConfigurationError
 from smspartner_async.durable import JobState, Store, _context, _worker, _workflow
 from smspartner_async.durable._database.urls import (
@@ -169,7 +168,7 @@ async def main(folder, url, key, name):
         SMSPartnerClient(key, base_url=url, polling=quick) as client,
         store.worker(client, take_over_after=0.8, dbos=dbos),
     ):
-        await asyncio.sleep(60)
+        await asyncio.sleep(300)
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -178,36 +177,41 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_what_dbos_hands_to_a_process_without_a_worker_is_taken_back(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DBOS lets every process of an application take part; workers get the jobs all the same."""
+    """DBOS lets every process of an application take part; workers get the jobs all the same.
+
+    No file is ready before the first worker is dead: it dies in no download.
+    """
     monkeypatch.setattr(_context, "_WORKER_TIMEOUT", 0.3)
     await store.submit(jobs_of(3, tmp_path))
-    with (
-        VendorProcess.running(tmp_path / "errors.log", speed=2.0) as vendor,
-        ExitStack() as ends,
+    vendor = Vendor(states={"tok-1": 1, "tok-2": 1, "tok-3": 1})
+    async with (
+        asyncio.timeout(240),  # so as not to hang where it is broken
+        FaultServer(default=vendor) as server,
     ):
+        with ExitStack() as ends:
 
-        def worker(name: str) -> subprocess.Popen[bytes]:
-            words = (str(tmp_path), vendor.url, vendor.key, name)
-            process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words])  # noqa: S603 - ours
-            ends.callback(process.wait)
-            ends.callback(process.kill)
-            return process
+            def worker(name: str) -> subprocess.Popen[bytes]:
+                words = (str(tmp_path), server.base_url, KEY, name)
+                command = [sys.executable, "-c", PROGRAM, *words]
+                process = subprocess.Popen(command)  # noqa: S603 - ours
+                ends.callback(process.wait)
+                ends.callback(process.kill)
+                return process
 
-        first = worker("machine-1")
-        await until_waiting(store, 3)
-        first.kill()
-        async with (
-            application(tmp_path, executor_id="web"),
-            asyncio.timeout(120),  # so as not to hang where it is broken
-        ):
-            await DBOS.resume_workflows_async([f"smspartner:job-{n}:1" for n in (1, 2, 3)])
-            while await running_in("web") < 3:  # noqa: ASYNC110 - another thread
-                await asyncio.sleep(0.01)
-            worker("machine-2")
-            for n in (1, 2, 3):
-                record = await end_of(store, f"job-{n}")
-                assert (record.state, record.run) == (JobState.DONE, 1)
-        assert len(vendor.report()["rentals"]) == 3
+            first = worker("machine-1")
+            await until_waiting(store, 3)
+            first.kill()
+            async with application(tmp_path, executor_id="web"):
+                await DBOS.resume_workflows_async([f"smspartner:job-{n}:1" for n in (1, 2, 3)])
+                while await running_in("web") < 3:  # noqa: ASYNC110 - another thread
+                    await asyncio.sleep(0.01)
+                vendor.states.clear()
+                worker("machine-2")
+                for n in (1, 2, 3):
+                    record = await end_of(store, f"job-{n}")
+                    assert (record.state, record.run) == (JobState.DONE, 1), record.error
+    assert vendor.wire == {1: 1, 2: 1, 3: 1}
+    assert vendor.served == {"tok-1": 1, "tok-2": 1, "tok-3": 1}
 
 
 async def test_an_instance_with_the_default_executor_id_is_refused(
