@@ -10,6 +10,7 @@ from polls import GENERATING, READY, TOKEN, Log, all_of, client_of, gaps, now, s
 from renting import TARGETING, arrival
 
 from smspartner_async import (
+    Exchange,
     PollingPolicy,
     RateLimitError,
     RentalState,
@@ -165,8 +166,10 @@ async def test_the_rate_holds_after_a_cool_down() -> None:
 async def test_a_second_429_pauses_once_more() -> None:
     """A shared budget: a 429 to one that came back begins the pause anew; none shortens it."""
     log = Log([busy(429, "20"), busy(429, "25"), GENERATING, busy(429, "3")])
-    async with FaultServer(log) as server, client_of(server) as client:
+    seen: list[Exchange] = []
+    async with FaultServer(log) as server, client_of(server, on_exchange=seen.append) as client:
         await client.status(TOKEN)
+        assert [one.attempt for one in seen] == [1, 2, 3]
         assert [time - log.times[0] for time in log.times] == pytest.approx([0, 20, 45])
         limiter = client._pipeline.limiter
         limiter.cool_down(20)
