@@ -25,7 +25,12 @@ try:
     from ._doctor.command import doctor
     from ._exit_codes import ExitCode, exit_code_of, gravest
     from ._explain import explain
-    from ._interrupt import first_interrupt_only, keep_in_file, treat_signals_as_ctrl_c
+    from ._interrupt import (
+        first_interrupt_only,
+        ignore_signals,
+        keep_in_file,
+        treat_signals_as_ctrl_c,
+    )
     from ._offline import demo, sandbox
     from ._options import (
         PAYING,
@@ -338,4 +343,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     treat_signals_as_ctrl_c()
-    app(prog_name="smspartner")
+    try:
+        app(prog_name="smspartner")
+    finally:
+        ignore_signals()

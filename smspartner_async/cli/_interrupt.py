@@ -9,10 +9,10 @@ import signal
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from types import FrameType
 
     from smspartner_async._models import Rental
@@ -29,6 +29,32 @@ def treat_signals_as_ctrl_c() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
+
+
+def ignore_signals() -> None:
+    """Let no signal replace the exit code: how the command ended is known.
+
+    Python takes a second to end after DBOS was imported, and the system would then end it at once.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def without_interrupts() -> Generator[None, None, None]:
+    """Ignore signals while the block shows how a command ended."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    ignore_signals()
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        if handler is not None:  # one that Python did not set, and cannot put back
+            signal.signal(number, handler)
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
@@ -64,15 +90,13 @@ def first_interrupt_only(display: Display) -> Generator[None, None, None]:
             )
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    # None is a handler that Python did not set, and cannot put back.
     caught = {n: old for n, old in before.items() if old not in (signal.SIG_IGN, None)}
     for number in caught:
         signal.signal(number, interrupted)
     try:
         yield
     finally:
-        for number, handler in caught.items():
-            signal.signal(number, handler)
+        _restore(caught)
 
 
 def keep_in_file(rental: Rental) -> None:

@@ -25,7 +25,7 @@ from smspartner_async._errors import (
 from smspartner_async._http.retrying import call_until, is_passing
 from smspartner_async._log import log
 from smspartner_async._models import ContactFile, RentalState
-from smspartner_async._operations.disk_errors import NameTakenError
+from smspartner_async._operations.disk_errors import OVERWRITE_ADVICE, NameTakenError
 from smspartner_async._operations.part_name import digest_of
 from smspartner_async._rental import StepFailedError
 
@@ -312,14 +312,17 @@ async def download(context: WorkerContext, job: Job, paid: Paid) -> dict[str, An
     async def fetch() -> ContactFile:
         try:
             return await context.client.download(paid["token"], path)
-        except NameTakenError:
-            raise  # another file has this name; the error says where this one is
+        except NameTakenError as error:  # it says where the file of this rental is
+            raise NameTakenError(str(error).replace(f", or {OVERWRITE_ADVICE}", ".")) from None
         except FileExistsError as error:
             if not await asyncio.to_thread(os.path.lexists, path):
                 raise BlockingIOError(str(error)) from error  # it is being written
             status = await context.client.status(paid["token"])
             if status.state is not RentalState.DOWNLOADED:
-                raise  # it is not the file of this rental
+                raise FileExistsError(
+                    f"{path} exists, and the vendor says that the file of this rental was not "
+                    "downloaded yet. Move this file away; then the job can continue."
+                ) from None
             return await asyncio.to_thread(_describe_file, path)
 
     file = await retry_until_success(context, fetch)

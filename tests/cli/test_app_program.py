@@ -2,13 +2,25 @@
 
 import io
 import re
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from shell import Shell, finished
 
 from smspartner_async import cli
+from smspartner_async.cli import _interrupt
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """`main` leaves a process that ignores signals."""
+    before = {number: signal.getsignal(number) for number in _interrupt._SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_no_arguments_show_the_help(shell: Shell) -> None:

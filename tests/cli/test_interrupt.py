@@ -5,6 +5,7 @@ import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -126,6 +127,26 @@ async def test_any_signal_ends_a_command_as_ctrl_c_does(
     assert program.returncode == code
     assert err.rstrip().endswith(b"Interrupted.")
     assert (b"wait for it again" in err) == (code == 3)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_at_the_end_changes_no_exit_code(name: str) -> None:
+    """The command: Python takes a second to end, and 4 must not become 130, or "killed"."""
+    program = f"""if True:
+        import atexit, os, signal
+        from smspartner_async.cli import _app
+        def end(**_): raise SystemExit(4)
+        class AtTheEnd:
+            def __del__(self): os.kill(os.getpid(), signal.{name})
+        at_the_end = AtTheEnd()
+        atexit.register(os.kill, os.getpid(), signal.{name})
+        _app.app = end
+        _app.main()
+    """
+    ended = subprocess.run(  # noqa: S603 - written here
+        (sys.executable, "-c", program), capture_output=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (4, b"")
 
 
 async def test_the_token_is_in_a_file_when_the_terminal_is_closed(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from smspartner_async.batch._job import preview
 from smspartner_async.cli._display import Display
 from smspartner_async.cli._exit_codes import ExitCode, exit_code_of, gravest
 from smspartner_async.cli._formats import jobs_text, money
+from smspartner_async.cli._interrupt import without_interrupts
 from smspartner_async.cli._options import PAYING, AsJson, Yes, amount, typed_line
 
 from .folder import STORE, BatchFolderError, check_contents, locked, sqlite_url
@@ -127,15 +128,16 @@ def run(
         display.error(error, gravest(ended, one.exit_code()))
     finally:
         ctx.meta[PAYING] = bool(one.priced.jobs)
-    one.show_new_doubts()
-    show_late_tokens(display, one.records.values(), ("--out", str(out)))
-    if failed and (as_json or not one.records):
-        pass  # the error says it all
-    elif dry_run:
-        show_dry_run(display, one.priced)
-    else:
-        show_end(display, one.jobs, one.records, requests=one.requests, store=str(out / STORE))
-    raise typer.Exit(gravest(ended, one.exit_code()))
+    with without_interrupts():
+        one.show_new_doubts()
+        show_late_tokens(display, one.records.values(), ("--out", str(out)))
+        if failed and (as_json or not one.records):
+            pass  # the error says it all
+        elif dry_run:
+            show_dry_run(display, one.priced)
+        else:
+            show_end(display, one.jobs, one.records, requests=one.requests, store=str(out / STORE))
+        raise typer.Exit(gravest(ended, one.exit_code()))
 
 
 def _check_any(todo: tuple[object, ...], file: Path) -> None:
@@ -252,13 +254,10 @@ def status(
         return
     display.states(stand["states"], stand)
     show_late_tokens(display, records, place(store, out))
-    display.jobs_failed(
-        [
-            (one["id"], SMSPartnerError(one["error"] or "no cause is known."))
-            for one in stand["failed"]
-        ]
-    )
-    show_how_to_resume(display, [one["id"] for one in stand["failed"]], place(store, out))
+    failed = [one["id"] for one in stand["failed"]]
+    causes = [SMSPartnerError(one["error"] or "no cause is known.") for one in stand["failed"]]
+    display.jobs_failed([*zip(failed, causes, strict=True)])
+    show_how_to_resume(display, failed, place(store, out))
     if doubts := stand["needs_attention"]:
         display.say(f"{len(doubts):,} may have been paid for, and nobody knows:")
         known = [(one["id"], one["attention"]) for one in doubts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import re
 import signal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("dbos")
 
+from smspartner_async.cli._batch import prompts
 from smspartner_async.durable import JobState, Store
 
 RUN = ("batch", "run", "jobs.csv", "--out", "out", *QUICKLY, "--yes")
@@ -171,6 +173,25 @@ def test_an_outcome_that_is_lost_is_reported_with_how_to_settle_it(
     assert "smspartner batch resolve job1 --not-charged --out out" in err
     assert "credits()" not in err, "what is advised is for a shell"
     assert stand_of(shell)["job1"]["state"] == "needs_attention"
+
+
+def test_a_signal_while_the_end_is_shown_changes_nothing(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The command: how it ended stays so, and with `--json` there is one document, and no more."""
+    write_jobs(tmp_path, 1)
+    shown = prompts.show_end
+
+    def interrupted(*args: Any, **more: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        shown(*args, **more)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(prompts, "show_end", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    result = run(shell, "--yes", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["done"]) == (0, 1)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_killed_while_it_rented_a_job_is_in_doubt(

@@ -221,8 +221,9 @@ async def test_a_file_that_somebody_else_put_there_is_not_taken_for_ours(
     del context
     (job,) = jobs_of(1, tmp_path)
     job.path.write_bytes(b"somebody's")
-    with pytest.raises(StepFailedError, match="exists"):
+    with pytest.raises(StepFailedError, match=r"was not downloaded yet\. Move this") as failed:
         await _workflow.download(job_of(tmp_path), {"token": "tok-1", "price": None})
+    assert "overwrite" not in failed.value.facts["error"]  # a job has no such option
     assert vendor.served == {}
     assert job.path.read_bytes() == b"somebody's"
 
@@ -254,7 +255,7 @@ async def test_another_file_at_the_name_of_one_that_is_kept_whole(
     await _workflow.download(job_of(tmp_path), paid)
     job.path.write_bytes(b"somebody's")
     leave_behind(part, FILE, "tok-1", HEAD)
-    with pytest.raises(StepFailedError, match=f"is kept in {part}"):
+    with pytest.raises(StepFailedError, match=f"is kept in {part}. Move the first one away.$"):
         await _workflow.download(job_of(tmp_path), paid)
     assert vendor.served == {"tok-1": 1}
     assert (job.path.read_bytes(), part.read_bytes()) == (b"somebody's", FILE)
