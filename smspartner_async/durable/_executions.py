@@ -22,12 +22,14 @@ class Executions:
 
     Attributes:
         workflows: the workflow that each task executes.
+        begun: how many executions have begun.
         cancellable: the tasks that may be cancelled now; see `interruptible`.
         paying: the ids of the claims that this process is paying, or is about to.
         draining: whether the worker is ending: nothing starts any more.
     """
 
     workflows: dict[asyncio.Task[Any], str] = field(factory=dict, init=False)
+    begun: int = field(default=0, init=False)
     cancellable: set[asyncio.Task[Any]] = field(factory=set, init=False)
     paying: set[str] = field(factory=set, init=False)
     draining: bool = field(default=False, init=False)
@@ -41,6 +43,7 @@ class Executions:
         """
         task = self._current_task()
         self.workflows[task] = workflow_id
+        self.begun += 1
         try:
             yield
         finally:

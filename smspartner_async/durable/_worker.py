@@ -82,7 +82,7 @@ class WorkerRuntime:
     _heartbeat_at: int | None = field(default=None, init=False)
     _started: set[tuple[str, int]] = field(factory=set, init=False)
     _silent_since: dict[str, int] = field(factory=dict, init=False)
-    _orphaned: set[tuple[str, str | None]] = field(factory=set, init=False)
+    _orphaned: set[tuple[str, str | None, int]] = field(factory=set, init=False)
     _searched: set[str] = field(factory=set, init=False)
     _left_in_queue: set[str] = field(factory=set, init=False)
 
@@ -292,14 +292,20 @@ class WorkerRuntime:
         """Resume the workflows that no worker executes, if they were orphaned the last time, too.
 
         DBOS counts them as pending: an application's DBOS gives workflows to processes without a
-        worker, too.
+        worker, too. It begins those of this process one after another, which takes a minute for ten
+        thousand: as long as any begins, none that is not known to have ended here is an orphan.
         """
         pending = (await _pending()).items()
-        here = {*self._context.executions.workflows.values()}
-        orphaned = {(job, at) for job, at in pending if at not in others and job not in here}
+        executions = self._context.executions
+        here = {*executions.workflows.values()}
+        orphaned = {
+            (job, at, executions.begun if at == self.id and job not in unfinished else 0)
+            for job, at in pending
+            if at not in others and job not in here
+        }
         lost = orphaned & self._orphaned
         self._orphaned = orphaned - lost
-        await _resume(job for job, _ in lost)
+        await _resume(job for job, *_ in lost)
 
     async def _release_lost_jobs(self) -> None:
         """Cancel the executions of jobs that others have taken over from this worker."""

@@ -158,6 +158,24 @@ async def test_what_nobody_executes_is_queued_again_at_the_second_look(
     assert resumed == [[], ["lost", "nobodys"], ["younger"]], "once, if a worker takes it then"
 
 
+async def test_what_this_process_has_not_begun_is_no_orphan_while_others_begin(
+    monkeypatch: pytest.MonkeyPatch, resumed: list[list[str]]
+) -> None:
+    """DBOS begins thousands one after another. Queued again, they would be executed twice.
+
+    What was cancelled here is begun by nobody, and what does not begin at all is queued again.
+    """
+    monkeypatch.setattr(_worker, "unfinished", {"cancelled"})
+    pending(monkeypatch, cancelled="me", next="me")
+    worker = runtime()
+    for _ in range(3):
+        with worker._context.executions.execution_of("another"):
+            await WorkerRuntime._requeue_orphans(worker, {"alive"})
+    assert resumed == [[], ["cancelled"], []]
+    await WorkerRuntime._requeue_orphans(worker, {"alive"})
+    assert resumed[3:] == [["cancelled", "next"]]
+
+
 async def test_a_workflow_that_moved_to_another_worker_is_no_orphan_yet(
     monkeypatch: pytest.MonkeyPatch, resumed: list[list[str]]
 ) -> None:
