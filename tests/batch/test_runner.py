@@ -310,8 +310,11 @@ class SlowClient(PaperClient):
 
 
 @pytest.mark.looptime
-async def test_concurrency_bounds_what_is_active_and_not_what_waits() -> None:
-    """Three jobs at a time are priced, rented or downloaded, while all sixty wait."""
+@pytest.mark.parametrize(("options", "most"), [({"concurrency": 3}, 3), ({}, 10)])
+async def test_concurrency_bounds_what_is_active_and_not_what_waits(
+    options: dict[str, int], most: int
+) -> None:
+    """So many jobs at a time are priced, rented or downloaded, while all sixty wait."""
 
     class AllAtOnce(SlowClient):
         async def wait_until_ready(self, token: Any, **_: Any) -> RentalStatus:
@@ -323,10 +326,11 @@ async def test_concurrency_bounds_what_is_active_and_not_what_waits() -> None:
 
     loop = asyncio.get_running_loop()
     async with AllAtOnce() as client:
-        outcomes = [one async for one in run_batch(client, jobs_of(60), concurrency=3)]
+        outcomes = [one async for one in run_batch(client, jobs_of(60), **options)]
     assert all(outcome.file for outcome in outcomes)
-    assert dict(client.most) == {"active": 3, "price": 3, "rent": 3, "wait": 60, "download": 3}
-    assert loop.time() == pytest.approx(200 + 60 / 3, abs=0.1)
+    active = dict.fromkeys(("active", "price", "rent", "download"), most)
+    assert dict(client.most) == {**active, "wait": 60}
+    assert loop.time() == pytest.approx(200 + 60 / most, abs=0.1)
 
 
 @pytest.mark.looptime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from store_work import at_work, end_of
 
 from smspartner_async._files import JsonLines
 from smspartner_async.durable import JobState, Store, _cleaning
+from smspartner_async.durable._database.tables import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,6 +118,26 @@ def plain(text: str) -> bytes:
 
 def names_in(folder: Path, pattern: str) -> list[str]:
     return sorted(path.name for path in folder.glob(pattern))
+
+
+async def test_each_earlier_run_keeps_its_own_claim(store: Store, tmp_path: Path) -> None:
+    """Of what earlier runs have claimed, the lines of journals go; what the money needs stays."""
+    await store.submit(jobs_of(1, tmp_path))
+    async with at_work(store, Vendor({1: [close_before_head(), close_before_head()]})):
+        for _ in range(2):
+            await end_of(store, "job-1")
+            await store.resolve("job-1", not_charged=True)
+        assert (await end_of(store, "job-1")).state is JobState.DONE
+    before = await claims_of(store)
+    assert len({claim["nonce"] for claim in before.values()}) == len(before) == 3
+    assert all(before[run].pop("journal_lines") for run in (1, 2))
+    await store.clean()
+    assert await claims_of(store) == before
+
+
+async def claims_of(store: Store) -> dict[int, dict[str, Any]]:
+    rows = await store._database._read(lambda reader: reader.execute(sa.select(RUNS)).all())
+    return {row.run: json.loads(row.claim) for row in rows}
 
 
 async def test_parts_of_ended_jobs_go_and_nobody_elses(store: Store, tmp_path: Path) -> None:

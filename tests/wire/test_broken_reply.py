@@ -62,6 +62,28 @@ def test_a_head_is_whole_when_its_end_has_come(raw: bytes, *, is_whole: bool) ->
     assert read_broken_head(raw).is_whole is is_whole
 
 
+@pytest.mark.parametrize(
+    ("framing", "body", "ended"),
+    [
+        (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n", True),
+        (b"Transfer-Encoding: chunked", b"0\r\n\r\n", True),
+        (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n", False),
+        (b"Transfer-Encoding: chunked", b"3\r\n10\r\n\r\n", False),
+        (b"Transfer-Encoding: chunked", b"", False),
+        (b"Content-Length: 2", b"{}", True),
+        (b"Content-Length: 2", b"{", False),
+        (b"Content-Length: 2", b"{}x", False),
+        (b"X: y", b"{}", False),
+    ],
+)
+def test_a_reply_has_ended_where_its_framing_says_so(
+    framing: bytes, body: bytes, *, ended: bool
+) -> None:
+    """By its last chunk, or its length; where more came than announced, the length is wrong."""
+    raw = HEAD + framing + b"\r\n\r\n" + body
+    assert read_broken_head(raw).has_ended(bytearray(raw)) is ended
+
+
 def test_headers_are_looked_up_without_regard_to_case() -> None:
     """As those of a valid reply are."""
     found = read_broken_reply(HEAD + b"retry-after: 7\r\nretry-after: 8\r\n\r\n")

@@ -358,18 +358,19 @@ async def test_a_retry_is_delayed_by_its_strategy(caplog: pytest.LogCaptureFixtu
 
 async def test_a_newcomer_asks_anew_where_an_answer_is_older_than_its_first_interval() -> None:
     """A poll: what its later intervals would be does not make an old answer do."""
-    script = Script.of(GENERATING)
+    script, heard = Script.of(GENERATING), Heard()
     slow = PollingPolicy(wait=tenacity.wait_fixed(100))
     async with FaultServer(script) as server, client_of(server, polling=slow) as client:
         tasks = [asyncio.create_task(client.wait_until_ready(TOKEN))]
         await asyncio.sleep(10)
         later = PollingPolicy(wait=tenacity.wait_incrementing(3, 50))
         newcomer = client.with_options(polling=later)
-        tasks.append(asyncio.create_task(newcomer.wait_until_ready(TOKEN)))
+        tasks.append(asyncio.create_task(newcomer.wait_until_ready(TOKEN, on_poll=heard)))
         await asyncio.sleep(1)
         for task in tasks:
             task.cancel()
     assert script.times == pytest.approx([0, 10], abs=0.01)
+    assert heard.delays == [pytest.approx(3, abs=0.01)]  # of the new answer alone
 
 
 # --- notes -----------------------------------------------------------------------------------
