@@ -312,7 +312,7 @@ class SlowClient(PaperClient):
 @pytest.mark.looptime
 @pytest.mark.parametrize(("options", "most"), [({"concurrency": 3}, 3), ({}, 10)])
 async def test_concurrency_bounds_what_is_active_and_not_what_waits(
-    options: dict[str, int], most: int
+    options: dict[str, Any], most: int
 ) -> None:
     """So many jobs at a time are priced, rented or downloaded, while all sixty wait."""
 

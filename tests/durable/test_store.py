@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,8 +25,6 @@ from smspartner_async.durable._database.jobs import claim_job
 from smspartner_async.durable._database.tables import JOBS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.durable_runs import Postgres
     from smspartner_async.sandbox import Sandbox
 
@@ -215,6 +214,17 @@ async def test_a_worker_does_not_begin_with_what_would_fail_later(
         async with store.worker(**{"client": client, **options}):
             pass
     assert not any("journal" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - short
+
+
+async def test_where_the_journals_are(postgres: Postgres, tmp_path: Path) -> None:
+    """Beside a SQLite file; of Postgres in the user's folder, and there they are no store's own."""
+    beside, other = tmp_path / "a.db.journal", tmp_path / "j"
+    async with Store(f"sqlite:///{tmp_path}/a.db") as store:
+        assert store._journals(None) == store._journals(beside) == (beside, True)
+        assert store._journals(other) == (other, False)
+    async with Store(postgres.store("journals")) as store:
+        assert store._journals(None) == (Path.home() / ".smspartner" / "journal", False)
+        assert store._journals(other) == (other, False)
 
 
 async def test_a_job_is_found_by_its_id_in_another_spelling(store: Store, tmp_path: Path) -> None:

@@ -75,6 +75,19 @@ async def test_a_failed_transaction_is_raised_for_each_and_the_next_one_works(
     assert (await store.record("job-1")).state is JobState.WAITING
 
 
+async def test_a_run_of_a_job_is_read_while_it_is_the_jobs_current_one(
+    context: WorkerContext, store: Store, tmp_path: Path
+) -> None:
+    """Another run, or a job that is not there, is none."""
+    job = job_of(tmp_path)
+    row = await context.database.read_run(job)
+    assert row is not None
+    assert (row.id, row.run, row.state) == ("job-1", 1, JobState.RENTING.value)
+    assert await context.database.read_run({**job, "run": 2}) is None
+    assert await context.database.read_run({**job, "id": "no-job"}) is None
+    assert (await store.record("job-1")).run == 1
+
+
 async def test_who_is_frozen_with_the_lock_in_its_hand_loses_it(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,8 +116,13 @@ async def test_who_is_frozen_with_the_lock_in_its_hand_loses_it(
     other.close()
 
 
-async def test_a_standby_that_is_not_promoted_yet_is_waited_for(postgres: Postgres) -> None:
-    """A worker outlives a failover: what cannot be written now is written when it can."""
+async def test_a_standby_that_is_not_promoted_yet_is_waited_for(
+    postgres: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker outlives a failover: what cannot be written now is written when it can.
+
+    The log says so once, with the cause, however often it is tried.
+    """
     url = Store(postgres.store("standby")).url
     patient, impatient, other = JobDatabase(url, reconnect=True), JobDatabase(url), JobDatabase(url)
     await other.run(create_tables)
@@ -121,8 +139,12 @@ async def test_a_standby_that_is_not_promoted_yet_is_waited_for(postgres: Postgr
     await other.run(read_only, "on")
     async with asyncio.timeout(120):  # so as not to hang where it is broken
         written = asyncio.create_task(patient.run(send_heartbeat, "me"))
-        await asyncio.sleep(0.5)
+        while "the store is away" not in caplog.text:  # noqa: ASYNC110 - another thread
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # in which it is tried again
         assert not written.done()
+        assert caplog.text.count("the store is away, and is asked again: ") == 1
+        assert "read-only" in caplog.text
         with pytest.raises(StoreError, match="read-only"):
             await impatient.run(send_heartbeat, "other")
         await other.run(read_only, "off")
