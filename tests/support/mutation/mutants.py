@@ -1,7 +1,8 @@
 """Which small changes to a module's source would break it: its mutants. Nothing is run here.
 
 No mutant changes what only people and type checkers read: annotations, docstrings, other texts,
-what is logged, imports, and what `if TYPE_CHECKING` holds.
+what is logged, imports, and what `if TYPE_CHECKING` holds; nor which fields attrs takes from a
+call: nobody passes one that it does not take now.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _is_only_read(node: ast.AST) -> bool:
             return True
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             return True
-        case ast.Expr(value=ast.Constant()):
+        case ast.Expr(value=ast.Constant()) | ast.keyword(arg="init"):
             return True
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))):
             return name in _ONLY_READ
