@@ -4,8 +4,9 @@
     PYTHONPATH=tests/support python -m mutation --of _wire/ web/    a sample of some rooms
     PYTHONPATH=tests/support python -m mutation --sample 0          all there are
 
-Each mutant is made in a copy of the repository, and only the tests that mirror its module are run
-(tests/support/mirror.py). It ends with 1 if one survives that judged.tsv does not name.
+Each mutant is made in a copy of the repository. The tests that mirror its module are run
+(tests/support/mirror.py), and those beside them where these do not notice. It ends with 1 if one
+survives that judged.tsv does not name.
 """
 
 from __future__ import annotations
@@ -52,6 +53,13 @@ class Case:
     def __str__(self) -> str:
         mutant = self.mutant
         return f"{self.file}:{mutant.line}: {mutant.before}  ->  {mutant.after}"
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The tests in the folders of those that mirror its module."""
+        folders = {(ROOT / test).parent for test in self.tests}
+        found = sorted(test for folder in folders for test in folder.glob("test_*.py"))
+        return tuple(str(test.relative_to(ROOT)) for test in found)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -101,16 +109,19 @@ class Copy:
 
     def survives(self, case: Case) -> bool:
         """Whether the tests pass with the mutant."""
-        if case.tests not in self._usual:
+        return self._survives(case, case.tests) and self._survives(case, case.beside)
+
+    def _survives(self, case: Case, tests: tuple[str, ...]) -> bool:
+        if tests not in self._usual:
             begun = time.monotonic()
-            if not self._passes(case.tests, None):
-                sys.exit(f"fails without any mutant: {' '.join(case.tests)}")
-            self._usual[case.tests] = time.monotonic() - begun
+            if not self._passes(tests, None):
+                sys.exit(f"fails without any mutant: {' '.join(tests)}")
+            self._usual[tests] = time.monotonic() - begun
         path = self.root / house.NAME / case.file
         before = path.read_text("utf-8")
         _replace(path, case.mutant.source)
         try:
-            return self._passes(case.tests, _LEAST + _SLOWER * self._usual[case.tests])
+            return self._passes(tests, _LEAST + _SLOWER * self._usual[tests])
         finally:
             _replace(path, before)
 
