@@ -50,6 +50,8 @@ def spent(attention: Mapping[str, Any], others: Iterable[Charge]) -> Decimal | N
     first, last = map(datetime.fromisoformat, moments)
     difference = Decimal(before) - Decimal(now)
     for charge in others:
+        if first > last or charge.since > charge.until:
+            return None  # a clock was set back: what came first is not known
         if charge.until < first or charge.since > last:
             continue  # in both balances, or in neither
         if charge.since < first or charge.until > last or charge.price is None:

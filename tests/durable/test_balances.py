@@ -74,6 +74,11 @@ DOUBT = Charge(at("12:00:10"), at("12:00:20"), None)
         ({}, [Charge(at("12:00:10"), NOT_YET, None)], None),
         ({}, [Charge(at("11:59:10"), at("11:59:20"), None)], "3.60"),
         ({}, [Charge(at("12:01:10"), NOT_YET, None)], "3.60"),
+        # a clock was set back between the two readings, or while another one was paid
+        ({"balance_now_at": "2026-01-01T11:00:00+00:00"}, [], "3.60"),
+        ({"balance_now_at": "2026-01-01T11:00:00+00:00"}, [DOUBT], None),
+        ({"balance_now_at": "2026-01-01T11:00:00+00:00"}, [PAID_BEFORE], None),
+        ({}, [Charge(at("12:00:10"), at("11:00:00"), PRICE)], None),
         # a price that nobody knows matters in between alone
         ({}, [Charge(at("12:00:10"), at("12:00:20"), None), PAID_BETWEEN], None),
         ({}, [Charge(at("11:00:00"), at("11:00:01"), None), PAID_BETWEEN], "1.80"),
