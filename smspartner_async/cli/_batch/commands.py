@@ -386,7 +386,7 @@ async def _resume(url: str, jobs: list[str], display: Display) -> dict[str, str]
                 display.failed(job, SMSPartnerError(error.args[0]))
                 refused[job] = error.args[0]
             else:
-                display.note(f"{job} resumes with the next worker.")
+                display.note(f"{job} resumes with the next worker, or `batch run`.")
     return refused
 
 

@@ -208,8 +208,10 @@ def show_what_continues(display: Display, records: Sequence[JobRecord], store: s
 
 
 def show_how_to_resume(display: Display, failed: Sequence[str], where: tuple[str, str]) -> None:
-    """Show what lets jobs that failed continue."""
-    if failed:
+    """Show what lets jobs that failed continue: in the folder of a batch, its next run."""
+    if failed and "--out" in where:
+        display.note(f"{len(failed):,} failed. When the cause is gone, type its `batch run` again.")
+    elif failed:
         ids, more = beginning(failed)
         display.note(f"{len(failed):,} failed. When the cause is gone, resume them with:")
         display.command(shlex.join(["smspartner", "batch", "resume", *ids, *where]))

@@ -14,7 +14,7 @@ from shell import Shell, running
 
 from smspartner_async.cli._batch import commands
 
-from .test_run import write_jobs
+from .test_run import run, write_jobs
 from .test_run_stops import RUN
 
 if TYPE_CHECKING:
@@ -204,6 +204,18 @@ def test_status_names_the_command_that_resumes_failed_jobs(shell: Shell, tmp_pat
     refused = shell.run("batch", "resume", "job2", "--store", "sqlite:///jobs.db")
     assert refused.exit_code == 1
     assert "QUEUED, not FAILED; nothing was done" in refused.stderr
+
+
+def test_status_of_a_folder_names_the_run_that_resumes_failed_jobs(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """In the folder of a batch no worker would come to what `batch resume` queues."""
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 0
+    put(tmp_path / "out" / "batch.db", "job1", JobState.FAILED)
+    shown = shell.run("batch", "status", "--out", "out").stderr
+    assert "1 failed. When the cause is gone, type its `batch run` again." in shown
+    assert "batch resume" not in shown
 
 
 @pytest.mark.parametrize(
