@@ -78,6 +78,13 @@ class _Waiter:
             )
 
 
+def _seconds_apart(max_requests_per_minute: float | None) -> float:
+    if max_requests_per_minute is None:
+        return 0.0
+    check_positive("max_requests_per_minute", max_requests_per_minute)
+    return 60 / max_requests_per_minute
+
+
 # Priority before others, then by the longest wait, then in the order of coming.
 _Entry = tuple[bool, float, int, _Waiter]
 
@@ -91,9 +98,11 @@ class RateLimiter:
     those with priority first, then in the order of their coming; for a poll, what counts is when
     its rental was asked about last, so that no rental is kept waiting twice, by its interval and
     by the queue. After a cool-down those that waited leave spread out.
+
+    It is made for so many requests a minute (`None`: no limit) and connections at once.
     """
 
-    _interval: float
+    _interval: float = field(converter=_seconds_apart)
     max_connections: float = math.inf
     """Pooled requests that may be under way at once."""
     sent: int = field(default=0, init=False)
@@ -111,20 +120,6 @@ class RateLimiter:
     _deadlines: list[tuple[float, int, _Waiter]] = field(factory=list, init=False)
     """A heap. What has left the queue stays in it for a while."""
     _deadline_timer: asyncio.TimerHandle | None = field(default=None, init=False)
-
-    @classmethod
-    def allowing(
-        cls, max_requests_per_minute: float | None, max_connections: float = math.inf
-    ) -> RateLimiter:
-        """Make one for so many requests a minute (`None`: no limit) and connections at once.
-
-        Raises:
-            ValueError: a rate that is no finite number above 0.
-        """
-        if max_requests_per_minute is None:
-            return cls(0.0, max_connections)
-        check_positive("max_requests_per_minute", max_requests_per_minute)
-        return cls(60 / max_requests_per_minute, max_connections)
 
     @property
     def queued(self) -> int:

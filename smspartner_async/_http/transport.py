@@ -127,7 +127,7 @@ class Transport:
         self.base_url = base_url
         self.request_timeout = request_timeout
         self._borrowed = borrowed
-        self.limiter = RateLimiter.allowing(max_requests_per_minute, connections)
+        self.limiter = RateLimiter(max_requests_per_minute, connections)
         self._own: list[aiohttp.ClientSession] = []
         self._deadlines = Deadlines()
         trace = aiohttp.TraceConfig()  # one for all requests: it is made of eighteen signals

@@ -293,9 +293,7 @@ def download(
     keep_token(ctx, token)
 
     async def work(client: SMSPartnerClient) -> None:
-        with display.downloading() as progress:
-            file = await client.download(token, path, overwrite=overwrite, on_progress=progress)
-        display.show(file)
+        display.show(await client.download(token, path, overwrite=overwrite))
 
     try:
         _ask(ctx, work)

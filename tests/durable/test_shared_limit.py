@@ -77,7 +77,7 @@ def evenly(distance: float) -> Callable[[int], Awaitable[list[float]]]:
 @pytest.mark.looptime
 async def test_urgent_requests_go_ahead_and_cancelled_ones_take_no_permit() -> None:
     """A rent does not wait behind a thousand polls."""
-    limiter = RateLimiter.allowing(None)
+    limiter = RateLimiter(None)
     order: list[str] = []
 
     async def ask(name: str, *, priority: bool = False) -> None:
@@ -103,7 +103,7 @@ async def test_a_frozen_worker_cannot_catch_up_on_its_permits() -> None:
         return [now - 10.0] * wanted if len(calls) == 1 else [now + n for n in range(wanted)]
 
     calls: list[int] = []
-    limiter = RateLimiter.allowing(None)
+    limiter = RateLimiter(None)
     started = asyncio.get_running_loop().time()
     with limiter.drawing_from(SharedPermits(limiter, long_ago)):
         await asyncio.gather(*(limiter.acquire("status") for _ in range(3)))
@@ -122,7 +122,7 @@ async def test_a_reservation_that_fails_is_made_again(caplog: pytest.LogCaptureF
             raise StoreError("away")
         return [asyncio.get_running_loop().time()] * wanted
 
-    limiter = RateLimiter.allowing(None)
+    limiter = RateLimiter(None)
     with limiter.drawing_from(SharedPermits(limiter, reserve)):
         await limiter.acquire("status")
     assert calls == [1, 1, 1]

@@ -148,7 +148,7 @@ async def test_a_429_holds_back_all_that_queue(borrow: bool) -> None:  # noqa: F
 @pytest.mark.looptime
 async def test_a_turn_that_was_granted_just_before_a_429_is_taken_back() -> None:
     """A shared budget: a request that has its turn, and is not sent yet, goes back in line."""
-    limiter = RateLimiter.allowing(None, 1)
+    limiter = RateLimiter(None, 1)
     assert limiter.try_acquire()
     waiting = start(limiter.acquire("status"))
     await asyncio.sleep(0)
@@ -230,7 +230,7 @@ async def test_no_connection_is_lost_whoever_leaves(number: int) -> None:
     """A shared budget: under any comings, cancellations and pauses, all connections come back."""
     seed = random.Random(number)
     most = seed.randint(1, 4)
-    limiter = RateLimiter.allowing(seed.choice([None, 600]), most)
+    limiter = RateLimiter(seed.choice([None, 600]), most)
     under_way = 0
 
     async def request(*, pooled: bool, deadline: float | None) -> None:

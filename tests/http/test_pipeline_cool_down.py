@@ -71,7 +71,7 @@ async def test_those_who_were_refused_together_come_back_spread_out(
 @pytest.mark.parametrize("seconds", [1.0, 30.0])
 async def test_a_thousand_restart_spread_out(seconds: float) -> None:
     """A shared budget: a thousand that were paused are through after as long again."""
-    limiter = RateLimiter.allowing(None)
+    limiter = RateLimiter(None)
     left: list[float] = []
 
     async def pass_through() -> None:
@@ -88,7 +88,7 @@ async def test_a_thousand_restart_spread_out(seconds: float) -> None:
 @pytest.mark.looptime
 async def test_those_who_come_as_a_short_pause_ends_are_spread_out() -> None:
     """A shared budget: requests that come in the instant when a pause ends leave one by one."""
-    limiter = RateLimiter.allowing(None)
+    limiter = RateLimiter(None)
     left: list[float] = []
 
     async def pass_through() -> None:
@@ -247,7 +247,7 @@ async def test_those_in_the_queue_hear_of_a_long_pause() -> None:
 @pytest.mark.looptime
 async def test_one_cancelled_while_it_hears_of_a_pause_is_cancelled() -> None:
     """A shared budget: a cancellation that comes together with a long pause stays one."""
-    limiter = RateLimiter.allowing(0.05)
+    limiter = RateLimiter(0.05)
     began = now()
     await limiter.acquire("status")
     waiting = start(limiter.acquire("status", max_wait=30))
@@ -265,7 +265,7 @@ async def test_one_cancelled_while_it_hears_of_a_pause_is_cancelled() -> None:
 @pytest.mark.looptime
 async def test_a_deadline_that_is_past_is_no_rate_limit() -> None:
     """A shared budget: a turn that comes too late is reported as such, long after a cool-down."""
-    limiter = RateLimiter.allowing(1)
+    limiter = RateLimiter(1)
     limiter.cool_down(1)
     await limiter.acquire("status")
     with pytest.raises(TransportError, match="were waiting before this one"):

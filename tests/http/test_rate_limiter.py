@@ -88,7 +88,7 @@ async def test_idle_time_is_not_saved_up() -> None:
 @pytest.mark.looptime
 async def test_a_coarse_clock_does_not_speed_the_rate_up() -> None:
     """A shared budget: timers that fire early, as some systems' do, do not add up over a minute."""
-    limiter = RateLimiter.allowing(60)
+    limiter = RateLimiter(60)
     await limiter.acquire("status")
     began = now()
     tasks = [start(limiter.acquire("status")) for _ in range(2)]
@@ -176,7 +176,7 @@ async def test_the_price_of_a_rent_goes_first_too() -> None:
 async def test_of_two_polls_the_one_unasked_longest_goes_first() -> None:
     """A shared budget: a rental with a long interval does not wait for its turn on top of that."""
     order: list[str] = []
-    limiter = RateLimiter.allowing(60)
+    limiter = RateLimiter(60)
     await limiter.acquire("status")
 
     async def poll(name: str, since: float) -> None:
@@ -214,7 +214,7 @@ async def test_the_turn_of_a_cancelled_one_goes_to_the_next() -> None:
 @pytest.mark.looptime
 async def test_a_turn_that_comes_together_with_a_cancellation_is_handed_on() -> None:
     """A shared budget: cancelled in the very moment of its turn, a request leaves it to another."""
-    limiter = RateLimiter.allowing(60)
+    limiter = RateLimiter(60)
     await limiter.acquire("status")
     first, second, third = (start(limiter.acquire("status")) for _ in range(3))
     await asyncio.sleep(0.999)
@@ -254,7 +254,7 @@ async def test_an_unsent_check_says_so() -> None:
 async def test_no_slot_is_lost_whoever_leaves(number: int) -> None:
     """A shared budget: under any comings, cancellations and deadlines the slots are all used."""
     seed = random.Random(number)
-    limiter = RateLimiter.allowing(60)
+    limiter = RateLimiter(60)
     left: list[tuple[float, int]] = []
 
     async def pass_through(order: int, deadline: float | None) -> None:

@@ -22,7 +22,7 @@ def timers() -> list[asyncio.TimerHandle]:
 async def test_each_deadline_in_the_queue_is_kept_with_one_timer() -> None:
     """A poll, 2: whatever the order of the deadlines, each ends its own wait at its time."""
     dice = random.Random(1)
-    limiter = RateLimiter.allowing(0.001)
+    limiter = RateLimiter(0.001)
     await limiter.acquire("status")
     began, before = now(), len(timers())
     deadlines = [began + dice.uniform(1, 50) for _ in range(300)]
@@ -43,7 +43,7 @@ async def test_each_deadline_in_the_queue_is_kept_with_one_timer() -> None:
 
 async def test_a_deadline_that_is_over_ends_the_waiting_at_once() -> None:
     """A poll, 2: who comes too late does not wait for its turn."""
-    limiter = RateLimiter.allowing(1)
+    limiter = RateLimiter(1)
     await limiter.acquire("status")
     began = now()
     late = limiter.acquire("status", deadline=began - 5)
@@ -54,7 +54,7 @@ async def test_a_deadline_that_is_over_ends_the_waiting_at_once() -> None:
 
 async def test_who_has_had_its_turn_is_kept_no_longer() -> None:
     """A shared budget: deadlines far ahead of requests that were sent do not pile up."""
-    limiter = RateLimiter.allowing(60_000)
+    limiter = RateLimiter(60_000)
     await limiter.acquire("status")
     for _ in range(5):
         await all_of(*(start(limiter.acquire("status", deadline=now() + 1e6)) for _ in range(300)))
@@ -64,7 +64,7 @@ async def test_who_has_had_its_turn_is_kept_no_longer() -> None:
 
 async def test_a_deadline_holds_after_a_turn_that_was_handed_back() -> None:
     """A poll, 2: sent back into the queue by a 429 of another, a request keeps its deadline."""
-    limiter = RateLimiter.allowing(60)
+    limiter = RateLimiter(60)
     await limiter.acquire("status")
     began = now()
     task = start(limiter.acquire("status", deadline=began + 30))
@@ -83,7 +83,7 @@ async def test_a_deadline_holds_after_a_turn_that_was_handed_back() -> None:
 
 async def test_close_leaves_no_timer_behind() -> None:
     """A shared budget: what waits when a client is closed fails so, and nothing else happens."""
-    limiter = RateLimiter.allowing(1)
+    limiter = RateLimiter(1)
     await limiter.acquire("status")
     before = len(timers())
     tasks = [start(limiter.acquire("status", deadline=now() + 900)) for _ in range(3)]
@@ -96,7 +96,7 @@ async def test_close_leaves_no_timer_behind() -> None:
 
 async def test_who_is_closed_in_the_moment_of_its_turn_gets_the_error() -> None:
     """A shared budget: a turn that was granted just before `close` is not used any more."""
-    limiter = RateLimiter.allowing(60)
+    limiter = RateLimiter(60)
     await limiter.acquire("status")
     task = start(limiter.acquire("status"))
     await asyncio.sleep(0.999)
