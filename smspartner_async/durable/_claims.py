@@ -21,41 +21,23 @@ if TYPE_CHECKING:
     from ._records import Claim
 
 
-@frozen(kw_only=True)
+@frozen
 class JournaledClaim:
     """A claim in a journal: a rent that was about to be sent.
 
     Attributes:
-        store: the id of its store; `None` in lines of release 0.1.
         content: what the job buys, as JSON.
         line: the line of the claim, as it stands in the journal.
+        claim: the claim as a store holds it, with what was paid, if the token's line has it.
         token: of the rental, if the answer came.
-        price: what was paid, if the token's line has it.
     """
 
     job: str
     run: int
-    claim_id: str
-    at: str
-    worker: str
-    journal: Path
-    store: str | None
     content: str
     line: dict[str, Any]
+    claim: Claim
     token: str | None = None
-    price: str | None = None
-
-    def as_claim(self) -> Claim:
-        """Return the claim as a store holds it."""
-        return {
-            "nonce": self.claim_id,
-            "worker": self.worker,
-            "journal": str(self.journal),
-            "claimed_at": self.at,
-            "balance_before": None,
-            "balance_before_at": None,
-            "price": self.price,
-        }
 
 
 @define(eq=False)
@@ -79,20 +61,21 @@ class JournalClaims:
         counts = line.get("store") == self.store_id or self.beside_store
         of_job = self._claims.setdefault(case_folded(line["job"]), {})
         if "sending" in line and counts:
-            of_job[line["nonce"]] = JournaledClaim(
-                job=line["job"],
-                run=line["run"],
-                claim_id=line["nonce"],
-                at=line["at"],
-                worker=worker,
-                journal=path,
-                store=line.get("store"),
-                content=line["sending"],
-                line=line,
-            )
+            claim: Claim = {
+                "nonce": line["nonce"],
+                "worker": worker,
+                "journal": str(path),
+                "claimed_at": line["at"],
+                "balance_before": None,
+                "balance_before_at": None,
+                "price": None,
+            }
+            found = JournaledClaim(line["job"], line["run"], line["sending"], line, claim)
+            of_job[line["nonce"]] = found
         elif "token" in line and line["nonce"] in of_job:
             known = of_job[line["nonce"]]
-            of_job[line["nonce"]] = evolve(known, token=line["token"], price=line.get("price"))
+            claim = {**known.claim, "price": line.get("price")}
+            of_job[line["nonce"]] = evolve(known, claim=claim, token=line["token"])
         elif line.get("given_back"):
             of_job.pop(line["nonce"], None)
 
@@ -105,9 +88,9 @@ class JournalClaims:
         found = [
             claim
             for claim in self._claims.get(case_folded(job_id), {}).values()
-            if claim.claim_id not in known
+            if claim.claim["nonce"] not in known
             # Release 0.1 did not keep the claims of earlier runs, which were settled.
-            and (claim.run >= run or claim.store is not None)
+            and (claim.run >= run or claim.line.get("store") is not None)
         ]
         return max(found, key=lambda claim: (claim.token is not None, claim.run), default=None)
 

@@ -73,7 +73,7 @@ async def find_unrecorded_claim(context: WorkerContext, job: Job, *own: str) -> 
     if current is not None:
         known.add(current["nonce"])
     other = journal.unknown(job["id"], job["run"], known)
-    return None if other is None else other.as_claim()
+    return None if other is None else other.claim
 
 
 async def pay(context: WorkerContext, job: Job, total: str | None, claimed: Claim) -> Paid:

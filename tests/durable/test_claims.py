@@ -76,7 +76,7 @@ def test_which_claims_of_a_journal_a_store_does_not_know(
 ) -> None:
     """Its own of any run; beside a SQLite file those of any, and 0.1's of this run or a later."""
     claim = claims_of(*lines, beside=beside).unknown("A", run, known)
-    assert (claim and claim.claim_id) == found
+    assert (claim and claim.claim["nonce"]) == found
 
 
 async def test_a_line_names_store_job_run_and_claim(store: Store, tmp_path: Path) -> None:

@@ -150,10 +150,10 @@ def _adopt(
 ) -> str:
     """Record the claim of a journal in the row of its job, if there is one. Return the job's id."""
     run = claim.run if row is None else max(claim.run, row.run)
-    values: dict[str, Any] = {"token": claim.token, "changed": database.now}
-    values["price"] = claim.price
+    values: dict[str, Any] = {"token": claim.token, "price": claim.claim.get("price")}
+    values["changed"] = database.now
     if claim.token is None:
-        attention = {**claim.as_claim(), "journal_lines": [claim.line]}
+        attention = {**claim.claim, "journal_lines": [claim.line]}
         values |= {"state": JobState.NEEDS_ATTENTION.value, "run": run}
         values["facts"] = json.dumps({"error": NOT_IN_STORE, "attention": attention})
     else:

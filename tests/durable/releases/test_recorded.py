@@ -142,7 +142,7 @@ def test_the_journal_of_release_0_1_is_read(tmp_path: Path) -> None:
     (tmp_path / "recorder.jsonl").write_text("\n".join(RECORDED["journal"]) + "\n")
     claims = claims_in(tmp_path, "mine", beside_store=True)
     every = [claim for name in claims.job_ids() if (claim := claims.unknown(name, 0, ()))]
-    found = {claim.job: (claim.run, claim.token, claim.store) for claim in every}
+    found = {claim.job: (claim.run, claim.token, claim.line.get("store")) for claim in every}
     assert found == {
         "job-1": (1, "tok-1", None),
         "job-2": (1, None, None),
