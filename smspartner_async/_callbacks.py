@@ -12,13 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-async def call(callback: Callable[..., object], *args: object) -> None:
-    """Call a plain or async callback and wait until it has ended. What it raises is raised."""
-    result = callback(*args)
-    if inspect.isawaitable(result):
-        await result
-
-
 async def call_or_log(
     callback: Callable[..., object],
     *args: object,
@@ -36,7 +29,9 @@ async def call_or_log(
     """
     requests = cancel_requests()
     try:
-        await call(callback, *args)
+        result = callback(*args)
+        if inspect.isawaitable(result):
+            await result
     except (Exception, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and cancel_requests() > requests:
             raise

@@ -108,43 +108,29 @@ def is_at(fd: int, path: Path) -> bool:
         return False
 
 
-@define(eq=False)
-class FileLock:
-    """An exclusive lock on an open file, held until `release`, or until the process ends.
+def acquire_lock(fd: int, path: Path) -> Path | None:
+    """Lock the open file `fd`, which is at `path`, until it is closed, or its process ends.
 
-    Where the file system has no locks, a file `<path>.lock` stands for it. It names the process
-    that holds it, so that the lock of a dead process of this machine is taken over. The lock of
-    another machine's process is not: that file is for a person to remove.
+    Where the file system has no locks, a file `<path>.lock` stands for it, and is returned: it is
+    to be removed when the file is closed. It names the process that holds it, so that the lock of a
+    dead process of this machine is taken over. The lock of another machine's process is not: that
+    file is for a person to remove.
+
+    Raises:
+        BlockingIOError: it is locked, by this process or another one.
+        OSError: it cannot be locked at all.
     """
-
-    _lock_file: Path | None
-
-    @classmethod
-    def acquire(cls, fd: int, path: Path) -> FileLock:
-        """Lock the open file `fd`, which is at `path`.
-
-        Raises:
-            BlockingIOError: it is locked, by this process or another one.
-            OSError: it cannot be locked at all.
-        """
-        try:
-            lock(fd)
-        except BlockingIOError:
+    try:
+        lock(fd)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
             raise
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            lock_file = Path(f"{path}.lock")
-            _create_lock_file(lock_file)
-            return cls(lock_file)
-        return cls(None)
-
-    def release(self) -> None:
-        """Give the lock up. One of the file system ends when the file is closed."""
-        if self._lock_file is not None:
-            with suppress(OSError):
-                self._lock_file.unlink()
-            self._lock_file = None
+        lock_file = Path(f"{path}.lock")
+        _create_lock_file(lock_file)
+        return lock_file
+    return None
 
 
 def lock(fd: int) -> None:
@@ -245,7 +231,7 @@ class JsonLines:
 
     path: Path
     _fd: int
-    _lock: FileLock
+    _lock_file: Path | None
     _is_prepared: bool = field(default=False, init=False)
     _is_new: bool = field(default=False, init=False)
 
@@ -260,14 +246,14 @@ class JsonLines:
         while True:
             fd = open_file(path, _APPEND)
             try:
-                held = FileLock.acquire(fd, path)
+                lock_file = acquire_lock(fd, path)
             except OSError:
                 os.close(fd)
                 raise
+            lines = cls(path, fd, lock_file)
             if is_at(fd, path):
-                return cls(path, fd, held)
-            held.release()  # removed by its last user between the opening and the lock
-            os.close(fd)
+                return lines
+            lines.close()  # removed by its last user between the opening and the lock
 
     @property
     def size(self) -> int:
@@ -304,7 +290,9 @@ class JsonLines:
     def close(self) -> None:
         """Close the file and give up its lock. Closing it twice does no harm."""
         if self._fd >= 0:
-            self._lock.release()
+            if self._lock_file is not None:
+                with suppress(OSError):
+                    self._lock_file.unlink()
             os.close(self._fd)
             self._fd = -1  # the next file to be opened may get its number
 

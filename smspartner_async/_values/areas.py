@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeGuard, cast
+from typing import TypeGuard, cast
 
 from smspartner_async._redaction import repr_without_numbers
 
-from .hints import DEPARTMENT, ZIPCODE, code_hint
-
-_FORMS: Final = {
-    "departments": (DEPARTMENT, "'02', '2A' or '974'"),
-    "zipcodes": (ZIPCODE, "'02200'"),
-}
+from .hints import CODES, code_hint
 
 
 def is_int(value: object) -> TypeGuard[int]:
@@ -40,7 +35,7 @@ def split_codes(value: str | Iterable[str]) -> tuple[str, ...]:
 
 def wrong_codes(name: str, codes: object) -> Iterable[tuple[str, str]]:
     """Name what is wrong with the codes of `departments` or `zipcodes`."""
-    pattern, example = _FORMS[name]
+    pattern, _, example, _ = CODES[name]
     if not isinstance(codes, tuple):
         hint = code_hint(name, codes)
         if isinstance(codes, Mapping):

@@ -54,10 +54,11 @@ CLIENT_ARGUMENTS: Final = OPTION_ARGUMENTS | {
     "proxies": "write proxy='http://proxy:3128'",
     "verify": "write ssl=ssl.create_default_context(cafile=...)",
 }
-_OF_CODES: Final = {
-    "zipcodes": (ZIPCODE, 5, "02200,60200"),
-    "departments": (DEPARTMENT, 2, "02,60"),
+CODES: Final = {
+    "zipcodes": (ZIPCODE, 5, "'02200'", "02200,60200"),
+    "departments": (DEPARTMENT, 2, "'02', '2A' or '974'", "02,60"),
 }
+"""Of each kind the form, the digits, examples, and a list of them."""
 
 
 def explain_arguments(
@@ -118,8 +119,8 @@ def number_hint(value: object) -> str:
 
 def code_hint(field: str, code: object) -> str:
     """Suggest what to write for a wrong code of `zipcodes` or `departments`."""
-    pattern, width, example = _OF_CODES[field]
-    other = next(name for name in _OF_CODES if name != field)
+    pattern, width, _, example = CODES[field]
+    other = next(name for name in CODES if name != field)
     if isinstance(code, int) and not isinstance(code, bool):
         text = f"{code:0{width}}"
         likely = code > 0 and re.fullmatch(pattern, text) and len(str(code)) >= width - 1
@@ -130,7 +131,7 @@ def code_hint(field: str, code: object) -> str:
     if len(parts) > 1 and all(re.fullmatch(pattern, part) for part in parts):
         # Not these ones: five departments look like a phone number.
         return f"; separate codes by commas, as in {example!r}"
-    if re.fullmatch(_OF_CODES[other][0], code):
+    if re.fullmatch(CODES[other][0], code):
         return f"; write {other}={code!r}"
     if code.isascii() and code.isdigit() and len(code) == width - 1:
         return f"; a leading zero was lost? Write {code.zfill(width)!r}"
@@ -139,7 +140,7 @@ def code_hint(field: str, code: object) -> str:
 
 def area_hint(area: object) -> str:
     """Suggest what to write for a wrong key of `volumes`."""
-    return next((hint for field in _OF_CODES if (hint := code_hint(field, area))), "")
+    return next((hint for field in CODES if (hint := code_hint(field, area))), "")
 
 
 def volumes_hint(volumes: object) -> str:

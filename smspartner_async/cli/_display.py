@@ -25,7 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.spinner import Spinner
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from smspartner_async._errors import SMSPartnerError
@@ -159,10 +159,7 @@ class Display:
 
     def codes(self, codes: Iterable[tuple[int, str, str]]) -> None:
         """Write a table of codes: code, meaning, class."""
-        table = Table(box=ROUNDED)
-        table.add_column("Code", justify="right")
-        table.add_column("Means")
-        table.add_column("Raised as")
+        table = Table(Column("Code", justify="right"), "Means", "Raised as", box=ROUNDED)
         for code, meaning, error in codes:
             table.add_row(f"{code}", meaning, error)
         self._out.print(table)

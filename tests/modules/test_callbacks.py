@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from smspartner_async._callbacks import call, call_or_log, call_plain_or_log
+from smspartner_async._callbacks import call_or_log, call_plain_or_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +37,8 @@ async def test_a_callback_may_be_plain_or_async(plain: bool) -> None:  # noqa: F
     """Both are called with their arguments, and both have ended at the return."""
     given: list[object] = []
     callback: Callable[..., object] = given.append if plain else lambda v: called_with(v, given)
-    await call(callback, 1)
-    assert await call_or_log(callback, 2, failed="it failed")
-    assert given == [1, 2]
+    assert await call_or_log(callback, 1, failed="it failed")
+    assert given == [1]
 
 
 @pytest.mark.parametrize("callback", [broken, broken_at_once, waits_for_something_cancelled])
@@ -52,12 +51,6 @@ async def test_what_a_callback_raises_is_logged(
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "it failed")
     assert record.exc_info is not None
     assert vars(record)["operation"] == "rent"
-
-
-async def test_what_a_callback_raises_is_raised_where_nothing_is_lost_by_it() -> None:
-    """`call` keeps nothing back."""
-    with pytest.raises(ValueError, match="broken"):
-        await call(broken, 1)
 
 
 async def test_a_cancelled_task_leaves_its_callback(caplog: pytest.LogCaptureFixture) -> None:

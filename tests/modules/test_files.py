@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smspartner_async import _files
-from smspartner_async._files import FileLock, JsonLines, parse_lines, read_file
+from smspartner_async._files import JsonLines, acquire_lock, parse_lines, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,16 +201,15 @@ def test_two_that_find_one_dead_lock_file(path: Path, monkeypatch: pytest.Monkey
 def test_removed_between_opening_and_locking(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that its last user removes just before it is locked is made anew."""
     other = JsonLines.open(path)
-    acquire = FileLock.acquire
     calls: list[Any] = []
 
-    def late(fd: int, where: Path) -> FileLock:
+    def late(fd: int, where: Path) -> Path | None:
         calls.append(fd)
         if len(calls) == 1:
             other.remove()
-        return acquire(fd, where)
+        return acquire_lock(fd, where)
 
-    monkeypatch.setattr(FileLock, "acquire", late)
+    monkeypatch.setattr(_files, "acquire_lock", late)
     lines = JsonLines.open(path)
     lines.append({"n": 2})
     assert (len(calls), parse_lines(path.read_bytes())) == (2, [{"n": 2}])
