@@ -167,10 +167,8 @@ def _create_lock_file(path: Path) -> None:
                     str(path),
                 ) from None
             continue
-        try:
-            os.write(fd, holder)
-        finally:
-            os.close(fd)
+        with os.fdopen(fd, "wb") as file:
+            file.write(holder)
         return
 
 

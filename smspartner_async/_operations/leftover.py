@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -55,12 +55,8 @@ class Leftover:
 
     def remove(self) -> None:
         """Remove it and its sidecar, unless another download has claimed it meanwhile."""
-        with suppress(OSError):
-            sidecar = Sidecar.open(self.path)
-            try:
-                if self.token is not None and sidecar.token == self.token:
-                    self.path.unlink(missing_ok=True)
-                    Path(f"{self.path}.plain").unlink(missing_ok=True)
-                    sidecar.remove()
-            finally:
-                sidecar.close()
+        with suppress(OSError), closing(Sidecar.open(self.path)) as sidecar:
+            if self.token is not None and sidecar.token == self.token:
+                self.path.unlink(missing_ok=True)
+                Path(f"{self.path}.plain").unlink(missing_ok=True)
+                sidecar.remove()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from enum import Enum, auto
 from itertools import chain, count
 from pathlib import Path
@@ -76,15 +76,12 @@ def claim_part(final: Path, token: str, *, only_known: bool = False) -> Claim | 
     """
     check_name(final)
     while True:
-        survey = _Survey(final, token)
-        try:
+        with closing(_Survey(final, token)) as survey:
             claim = survey.known_claim()
             if claim is not None or only_known:
                 return claim
             if (claim := survey.new_claim()) is not None:
                 return claim
-        finally:
-            survey.close()
 
 
 @define(eq=False)
@@ -127,22 +124,18 @@ class _Survey:
             self.usable.sidecar.close()
 
     def _look_at(self, part: Path) -> Claim | None:
-        sidecar = _open(part)
-        state = PartState.FOREIGN
-        try:
+        with ExitStack() as passed:
+            sidecar = passed.enter_context(closing(_open(part)))
             state = _state_of(part, sidecar, self.final, self.token)
             claim = Claim(part, sidecar, state, self.leftovers)
             if state in {PartState.WHOLE, PartState.FINISHED}:
+                passed.pop_all()  # it stays open
                 return claim
-            if state is PartState.USABLE and self.usable is None:
-                self.usable = claim
-                return None
             if state is not PartState.USABLE:
                 self._pass_over(part, sidecar.token or None)
-        except BaseException:
-            sidecar.close()
-            raise
-        sidecar.close()
+            elif self.usable is None:
+                passed.pop_all()
+                self.usable = claim
         return None
 
     def _pass_over(self, part: Path, token: str | None) -> None:
@@ -251,14 +244,9 @@ def _check_not_in_use(part: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         return
     try:
-        fd = open_file(part, os.O_RDWR | PRIVATE)
-    except OSError:
-        return  # a file that cannot be opened is not being written by this user
-    try:
-        lock(fd)
+        with os.fdopen(open_file(part, os.O_RDWR | PRIVATE), "rb") as file:
+            lock(file.fileno())
     except BlockingIOError:
         raise _in_use(part) from None
     except OSError:
-        return  # a file system without locks
-    finally:
-        os.close(fd)
+        return  # this user cannot open it, so is not writing it; or the file system has no locks

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,13 +75,12 @@ class Cleaning:
     folder: Path
     beside_store: bool
     ended: dict[str, JobRecord] = field(factory=dict, init=False)
-    kept: tuple[str, ...] = field(default=(), init=False)
     _leftovers: list[Leftover] = field(factory=list, init=False)
     _journals: list[Path] = field(factory=list, init=False)
     _store_id: str = field(default="", init=False)
 
-    async def plan(self) -> None:
-        """Find what there is to remove.
+    async def plan(self) -> Cleaned:
+        """Find what there is to remove, and return it for a person to see.
 
         Raises:
             ValueError: a worker of this store is at work.
@@ -88,14 +88,10 @@ class Cleaning:
         self._store_id, at_work = await self.database.run(_state_of_store)
         records = [record_from_row(row) for row in await self.database.read_jobs()]
         self.ended = {one.id: one for one in records if has_ended(one)}
-        self.kept = tuple(one.id for one in records if one.id not in self.ended)
         await asyncio.to_thread(self._search, at_work)
-
-    def report(self) -> Cleaned:
-        """Return what is removed, for a person to see."""
         return Cleaned(
             jobs=tuple(one.id for one in self.ended.values() if not one.cleaned),
-            kept=self.kept,
+            kept=tuple(one.id for one in records if one.id not in self.ended),
             parts=tuple(leftover.path for leftover in self._leftovers),
             journals=tuple(self._journals),
         )
@@ -157,11 +153,8 @@ class Cleaning:
 
     def _remove_files(self) -> None:
         for path in self._journals:
-            file = JsonLines.open(path)
-            try:
+            with closing(JsonLines.open(path)) as file:
                 _replace(file, self._without_targetings(path.read_bytes()))
-            finally:
-                file.close()
         for leftover in self._leftovers:
             leftover.remove()
 

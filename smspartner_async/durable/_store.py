@@ -288,10 +288,10 @@ class Store:
             ValueError: a worker is at work, or was within the last minute. Nothing was removed.
         """
         cleaning = Cleaning(self._database, *self._journals(journal))
-        await cleaning.plan()
+        planned = await cleaning.plan()
         if not dry_run:
             await cleaning.do()
-        return cleaning.report()
+        return planned
 
     @asynccontextmanager
     async def worker(
