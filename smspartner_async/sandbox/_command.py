@@ -98,12 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _on_signals(stopped: asyncio.Event) -> Iterator[None]:
     """Set an event on the signals that end a program, and put their handlers back afterwards."""
     loop = asyncio.get_running_loop()
-    with contextlib.ExitStack() as undo:
-        for number in _SIGNALS:
-            try:
-                loop.add_signal_handler(number, stopped.set)
-                undo.callback(loop.remove_signal_handler, number)
-            except NotImplementedError:  # Windows
-                previous = signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
-                undo.callback(signal.signal, number, previous)
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+    try:
         yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

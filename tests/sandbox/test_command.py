@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -54,22 +53,10 @@ class TestCommand:
         assert reply["credits"]["balance"] == "50.000"
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    @pytest.mark.parametrize("by_loop", [True, False])
     async def test_serve_ends_on_signals(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-        number: signal.Signals,
-        *,
-        by_loop: bool,
+        self, capsys: pytest.CaptureFixture[str], number: signal.Signals
     ) -> None:
-        """Ctrl-C and SIGTERM end serving, also where the loop cannot watch signals."""
-
-        def refuse(number: int, callback: Callable[..., object], *args: object) -> None:
-            raise NotImplementedError
-
-        if not by_loop:
-            monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
+        """Ctrl-C and SIGTERM end serving, and mean afterwards what they meant before."""
         before = signal.getsignal(number)
         sandbox = Sandbox(api_key="my key")
         serving = asyncio.create_task(serve(sandbox))
@@ -82,8 +69,7 @@ class TestCommand:
             assert "export SMSPARTNER_API_KEY='my key'\n" in printed
             signal.raise_signal(number)
             await serving
-        if not by_loop:
-            assert signal.getsignal(number) is before
+        assert signal.getsignal(number) is before
         with pytest.raises(RuntimeError, match="not running"):
             _ = sandbox.base_url
 

@@ -100,11 +100,6 @@ class Progress:
         """How many jobs have not begun."""
         return self.jobs - len(self._states)
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the run began."""
-        return self.clock() - self._started
-
     def left(self) -> float | None:
         """Estimate the seconds to the end: `None` before the first job has ended.
 
@@ -127,7 +122,7 @@ class Progress:
         of = "" if self.agreed is None else f" of {money(self.agreed)}"
         yield "spent", f"{'' if self.is_spent_known else 'at least '}{money(self.spent)}{of}"
         yield "requests", f"{self.requests():,}"
-        yield "time so far", elapsed_time(self.elapsed)
+        yield "time so far", elapsed_time(self.clock() - self._started)
         left = self.left()
         yield "time left", "not known yet" if left is None else f"about {elapsed_time(left)}"
 
