@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import sqlalchemy as sa
 from attrs import define, field
 
 from smspartner_async._validation import (
@@ -26,7 +25,7 @@ from ._cleaning import Cleaned, Cleaning
 from ._database import agreements
 from ._database.database import JobDatabase, create_tables
 from ._database.jobs import requeue
-from ._database.tables import CHUNK, JOBS, SECOND
+from ._database.tables import JOBS, SECOND
 from ._database.urls import parse_store_url, prepare_file
 from ._identity import same_id
 from ._payment import check_nobody_pays
@@ -35,8 +34,9 @@ from ._worker import WorkerRuntime
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable
 
+    import sqlalchemy as sa
     from dbos import DBOS
 
     from smspartner_async._client import SMSPartnerClient
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from smspartner_async.batch._job import RentalJob
 
 _OVERLAP: Final = SECOND  # by which the database's clock may be set back unnoticed
-_READ_ALL_EVERY: Final = 10  # reads of a watch; then all jobs are read, whatever their time
+_READ_ALL_EVERY: Final = 30  # reads of a watch: of the others, each reads what has changed since
 
 
 @define(eq=False)
@@ -129,7 +129,7 @@ class Store:
         rows = await self._database.read_jobs(JOBS.c.id == job_id)
         for known in await records_of(self._database, rows):
             return known
-        found = same_id(job_id, (row.id for row in await self._database.read_states()))
+        found = same_id(job_id, (row.id for row in await self._database.read_jobs()))
         if found is not None:
             return await self.record(found)
         raise LookupError(f"There is no job {job_id!r} in this store.")
@@ -158,12 +158,12 @@ class Store:
         still_open: set[str] = set()
         since = 0
         for number in itertools.count():
-            rows = await self._database.read_jobs(JOBS.c.changed >= since, reconnect=since > 0)
+            # Now and then all: clocks differ between machines, and people set them.
+            start = since if number % _READ_ALL_EVERY else 0
+            rows = await self._database.read_jobs(JOBS.c.changed >= start, reconnect=number > 0)
             if number == 0 and only is not None:
                 there = {row.id for row in rows}
                 only |= {same_id(job_id, there) or job_id for job_id in only - there}
-            if number % _READ_ALL_EVERY == _READ_ALL_EVERY - 1:
-                rows = [*rows, *await self._read_missed(seen, only)]
             for row in rows:
                 if (only is None or row.id in only) and seen.get(row.id) != (row.run, row.state):
                     seen[row.id] = row.run, row.state
@@ -375,22 +375,6 @@ class Store:
             folder = checked_path("journal", given)
             return folder, beside is not None and folder.resolve() == beside.resolve()
         return beside or Path.home() / ".smspartner" / "journal", beside is not None
-
-    async def _read_missed(
-        self, seen: Mapping[str, tuple[int, str]], only: Collection[str] | None
-    ) -> list[sa.Row[Any]]:
-        """Return the jobs whose state differs from `seen`, whatever the time of their last change.
-
-        Clocks differ between machines, and people set them.
-        """
-        states = await self._database.read_states(reconnect=True)
-        missed = [row.id for row in states if seen.get(row.id) != (row.run, row.state)]
-        missed = [job_id for job_id in missed if only is None or job_id in only]
-        rows = list[sa.Row[Any]]()
-        for start in range(0, len(missed), CHUNK):
-            chunk = JOBS.c.id.in_(missed[start : start + CHUNK])
-            rows += await self._database.read_jobs(chunk, reconnect=True)
-        return rows
 
     async def _requeue(self, job_id: str, *states: JobState, **values: Any) -> None:
         """Queue a job again if it is in one of some states, else raise `ValueError`."""

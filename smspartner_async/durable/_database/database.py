@@ -163,18 +163,6 @@ class JobDatabase:
             lambda reader: reader.execute(_RUN_OF_JOB, key).first(), reconnect=reconnect
         )
 
-    async def read_states(
-        self, *, reconnect: bool | None = None
-    ) -> Sequence[sa.Row[str, int, str]]:
-        """Return id, run and state of all jobs.
-
-        Raises:
-            StoreError: the database cannot be reached. With `reconnect` (by default that of this
-                database), the call waits for it instead.
-        """
-        query = sa.select(JOBS.c.id, JOBS.c.run, JOBS.c.state)
-        return await self._read(lambda reader: reader.execute(query).all(), reconnect=reconnect)
-
     async def read_payments(self) -> tuple[Sequence[sa.Row[Any]], Sequence[sa.Row[Any]]]:
         """Return the rows of all jobs that are or may be paid, and those of their earlier runs.
 
