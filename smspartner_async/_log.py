@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from contextlib import suppress
-from typing import Any, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
@@ -25,6 +28,20 @@ class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 log: Final = _SafeLogger(logging.getLogger(__package__))
+
+
+@contextmanager
+def shown_by(handler: logging.Handler, level: int) -> Iterator[None]:
+    """Pass the records from a level on to a handler, until the block ends."""
+    logger, before = log.logger, log.logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
 
 _SHOWN: Final = 8
 """Characters of a token that the log shows, where nothing depends on the whole of it."""

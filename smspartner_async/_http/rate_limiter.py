@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import define, field
+from attrs.setters import NO_OP
 
 from smspartner_async._error_codes import TOO_MANY_REQUESTS
 from smspartner_async._errors import RateLimitError, TransportError
@@ -23,6 +24,7 @@ from .state import closed_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smspartner_async._errors import SMSPartnerError
 
 # A rate the vendor documents for other operations: restarts after a cool-down go no faster.
 _RESTARTS_PER_SECOND: Final = 6.0
@@ -66,16 +68,10 @@ class _Waiter:
             retry_after=pause,
         )
 
-    def expire(self) -> None:
-        """End the waiting: the deadline has come."""
+    def fail(self, error: SMSPartnerError) -> None:
+        """End the waiting with an error, unless it has ended."""
         if not self.turn.done():
-            self.turn.set_exception(
-                TransportError(
-                    "Too many requests of this client were waiting before this one "
-                    "(max_requests_per_minute, max_connections).",
-                    maybe_sent=False,
-                )
-            )
+            self.turn.set_exception(error)
 
 
 def _seconds_apart(max_requests_per_minute: float | None) -> float:
@@ -89,7 +85,8 @@ def _seconds_apart(max_requests_per_minute: float | None) -> float:
 _Entry = tuple[bool, float, int, _Waiter]
 
 
-@define(eq=False, repr=False)
+# NO_OP: the converter of one field would otherwise make every assignment a call of attrs.
+@define(eq=False, repr=False, on_setattr=NO_OP)
 class RateLimiter:
     """Grants each request its turn: a permit of the rate and, where it needs one, a connection.
 
@@ -226,8 +223,8 @@ class RateLimiter:
         self._restart_until = max(self._restart_until, self._resume_at + seconds)
         for *_, waiter in (*self._pooled, *self._unpooled):
             refusal = waiter.refusal(self._resume_at - now, now)
-            if refusal is not None and not waiter.turn.done():
-                waiter.turn.set_exception(refusal)
+            if refusal is not None:
+                waiter.fail(refusal)
         self.wake()
 
     async def close(self) -> None:
@@ -239,7 +236,7 @@ class RateLimiter:
         self._deadlines.clear()
         self._set_deadline_timer()
         self.wake()
-        await for_each(queue, _refuse)
+        await for_each(queue, lambda entry: entry[-1].fail(closed_error()))
 
     @contextmanager
     def drawing_from(self, source: PermitSource) -> Iterator[None]:
@@ -330,11 +327,11 @@ class RateLimiter:
         now = max(due, asyncio.get_running_loop().time())
         while self._deadlines and self._deadlines[0][0] <= now:
             *_, waiter = heapq.heappop(self._deadlines)
-            waiter.expire()
+            waiter.fail(
+                TransportError(
+                    "Too many requests of this client were waiting before this one "
+                    "(max_requests_per_minute, max_connections).",
+                    maybe_sent=False,
+                )
+            )
         self._set_deadline_timer()
-
-
-def _refuse(entry: _Entry) -> None:
-    turn = entry[-1].turn
-    if not turn.done():
-        turn.set_exception(closed_error())

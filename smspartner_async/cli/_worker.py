@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import typer
 
 from smspartner_async._client import SMSPartnerClient
 from smspartner_async._errors import SMSPartnerError
+from smspartner_async._log import shown_by
 from smspartner_async.batch._job import preview
 
 from ._batch.commands import Concurrency, NoLimit, PerMinute, check_installed
@@ -19,8 +20,6 @@ from ._interrupt import first_interrupt_only
 from ._options import AsJson
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from smspartner_async.durable import JobRecord
 
 
@@ -88,24 +87,10 @@ def worker(
             if as_json:
                 display.document({"states": standing.standing(records)["states"]})
 
-    with suppress(KeyboardInterrupt), _log_shown():
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    with suppress(KeyboardInterrupt), shown_by(terminal, logging.INFO):
         asyncio.run(work())
-
-
-@contextmanager
-def _log_shown() -> "Generator[None, None, None]":
-    """Write the log to the terminal until the block ends."""
-    log = logging.getLogger("smspartner_async")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    level = log.level
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
 
 
 def _is_unlimited(record: "JobRecord") -> bool:

@@ -115,7 +115,10 @@ class WorkerRuntime:
             if self.max_requests_per_minute is not None:
                 stack.enter_context(limit_shared_by(self.client, self._reserve))
             await self._check_key()
-            await self._read_journals(journal)
+            # What the journals here know, and the store has lost.
+            read = partial(journal.open_claims, beside_store=self.beside_store)
+            if lost := await self.database.run(agreements.adopt, read):
+                log.error("journals name rents that the store does not know: %s", preview(lost))
             await self._register()
             stack.push_async_callback(self.database.run, sign_off, self.id)
             stack.enter_context(registered(self._context))
@@ -147,12 +150,6 @@ class WorkerRuntime:
         self.database.on_failure = lambda: None
         if self._block_task is not None:
             self._block_cancelled = self._block_task.cancel()
-
-    async def _read_journals(self, journal: Journal) -> None:
-        """Read the rents in the journals here, and record those that the store has lost."""
-        read = partial(journal.open_claims, beside_store=self.beside_store)
-        if lost := await self.database.run(agreements.adopt, read):
-            log.error("journals name rents that the store does not know: %s", preview(lost))
 
     async def _check_key(self) -> None:
         """Ask for the credits once: a wrong key would fail every job."""

@@ -159,15 +159,12 @@ async def price_jobs(
                 quotes[job.id] = error
             on_priced()
 
-    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(taken))):
                 group.create_task(price_some())
-    except* SMSPartnerError as failures:
-        failure = failures.exceptions[0]
-    if failure is not None:
-        raise failure
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return _sum_up([(job, quotes[job.id]) for job in taken])
 
 

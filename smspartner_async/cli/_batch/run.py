@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from smspartner_async._client import SMSPartnerClient
 from smspartner_async._errors import RentOutcomeUnknownError, SMSPartnerError
+from smspartner_async._log import shown_by
 from smspartner_async._policies import PollingPolicy
 from smspartner_async.batch._job import preview
 from smspartner_async.cli._exit_codes import ExitCode, gravest
@@ -282,18 +283,12 @@ class BatchRun:
     def _show_doubts(self, doubts: Sequence[JobRecord]) -> None:
         show_doubts(self.display, doubts, ("--out", str(self.folder)))
 
-    @contextmanager
-    def _warnings_shown(self) -> Generator[None, None, None]:
+    def _warnings_shown(self) -> AbstractContextManager[None]:
         """Show what the worker warns of, such as a pause of renting; jobs are shown by records."""
-        handler = logging.Handler(logging.WARNING)
+        handler = logging.Handler()
         handler.addFilter(_is_news)
         handler.emit = lambda record: self.display.note(record.getMessage())  # type: ignore[method-assign]
-        logger = logging.getLogger("smspartner_async")
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
+        return shown_by(handler, logging.WARNING)
 
     @contextmanager
     def _shown(self, progress: Progress) -> Generator[None, None, None]:
