@@ -45,6 +45,9 @@ class PermitSource(Protocol):
     def take(self) -> None:
         """Use the permit that `next_at` returned."""
 
+    def close(self) -> None:
+        """Ask for no more permits."""
+
 
 @define(eq=False, repr=False)
 class _Waiter:
@@ -240,12 +243,16 @@ class RateLimiter:
 
     @contextmanager
     def drawing_from(self, source: PermitSource) -> Iterator[None]:
-        """Let every request need a permit of `source`, too, until the block ends."""
-        before, self._source = self._source, source
+        """Let every request need a permit of `source`, too, until the block ends.
+
+        Requests that wait at the end continue at this limiter's own rate.
+        """
+        self._source = source
         try:
             yield
         finally:
-            self._source = before
+            self._source = None
+            source.close()
             self.wake()
 
     def wake(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from ._batch.folder import LOCK, STORE
 from ._display import Display
 from ._interrupt import first_interrupt_only
 from ._options import AsJson
-
-if TYPE_CHECKING:
-    from smspartner_async.durable import JobRecord
 
 
 def worker(
@@ -60,7 +57,8 @@ def worker(
     async def work() -> None:
         async with Store(store) as opened:
             _check_not_a_batch(opened.url.database)
-            without = [one.id for one in await opened.records(*OPEN) if _is_unlimited(one)]
+            unpaid = [one.job for one in await opened.records(*OPEN) if one.token is None]
+            without = [job.id for job in unpaid if job.max_total is None]
             if without and not no_limit:
                 raise SMSPartnerError(
                     f"These jobs have no max_total: {preview(without)}. Nothing was rented. Give "
@@ -91,10 +89,6 @@ def worker(
     terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     with suppress(KeyboardInterrupt), shown_by(terminal, logging.INFO):
         asyncio.run(work())
-
-
-def _is_unlimited(record: "JobRecord") -> bool:
-    return record.token is None and record.job.max_total is None
 
 
 def _check_not_a_batch(database: str | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -18,9 +17,8 @@ from tenacity import AsyncRetrying, RetryCallState, wait_fixed
 from smspartner_async._log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
-    from smspartner_async._client import SMSPartnerClient
     from smspartner_async._http.rate_limiter import RateLimiter
 
 _MAX_AGE: Final = 0.5  # seconds after which a permit has expired
@@ -76,20 +74,3 @@ def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
     text = "no permits could be reserved; trying again in %g s"
     log.error(text, state.upcoming_sleep, exc_info=error)
-
-
-@contextmanager
-def limit_shared_by(
-    client: SMSPartnerClient, reserve: Callable[[int], Awaitable[list[float]]]
-) -> Iterator[None]:
-    """Require a shared permit for all requests of a client and its copies, until the block ends.
-
-    Requests that wait at the end continue at the client's own rate.
-    """
-    limiter = client._pipeline.limiter  # noqa: SLF001 - every request passes it
-    permits = SharedPermits(limiter, reserve)
-    try:
-        with limiter.drawing_from(permits):
-            yield
-    finally:
-        permits.close()

@@ -38,7 +38,7 @@ from ._database.urls import (
 from ._database.workers import remove_dead_worker, send_heartbeat, sign_off, take_over
 from ._journal import Journal
 from ._records import Job, JobState, StoreError, Worker, workflow_id
-from ._shared_limit import limit_shared_by
+from ._shared_limit import SharedPermits
 from ._workflow import VERSION, WORKFLOW, rental_workflow
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ class WorkerRuntime:
                 client=self.client, database=self.database, journal=journal
             )
             if self.max_requests_per_minute is not None:
-                stack.enter_context(limit_shared_by(self.client, self._reserve))
+                limiter = self.client._pipeline.limiter  # noqa: SLF001 - every request passes it
+                permits = SharedPermits(limiter, self._reserve)
+                stack.enter_context(limiter.drawing_from(permits))
             await self._check_key()
             # What the journals here know, and the store has lost.
             read = partial(journal.open_claims, beside_store=self.beside_store)

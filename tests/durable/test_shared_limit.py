@@ -12,7 +12,7 @@ from polls import in_time
 from smspartner_async import ConfigurationError, SMSPartnerClient, TransportError, WaitTimeoutError
 from smspartner_async._http.rate_limiter import RateLimiter
 from smspartner_async.durable import Store, StoreError
-from smspartner_async.durable._shared_limit import SharedPermits, limit_shared_by
+from smspartner_async.durable._shared_limit import SharedPermits
 from smspartner_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ async def test_eager_tasks_get_permits() -> None:
         return [asyncio.get_running_loop().time()] * wanted
 
     async with Sandbox() as box, SMSPartnerClient(box.api_key, base_url=box.base_url) as client:
-        with limit_shared_by(client, reserve):
+        limiter = client._pipeline.limiter
+        with limiter.drawing_from(SharedPermits(limiter, reserve)):
             for _ in range(3):
                 await in_time(client.credits(), "a request gets its permit.")
