@@ -185,7 +185,9 @@ class Display:
         """Write an error as the one JSON document of a command, if programs read its output."""
         if self.as_json:
             token = token or getattr(error, "token", None)
-            names = {"class": type(error).__name__, "message": str(error), "token": token}
+            # A usage error of click's: only so does it name the option.
+            message = getattr(error, "format_message", error.__str__)()
+            names = {"class": type(error).__name__, "message": message, "token": token}
             self.document({"error": {**names, "exit_code": code, "money": money_of(error, code)}})
 
     def error(

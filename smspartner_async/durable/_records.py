@@ -66,7 +66,8 @@ class JobConflictError(SMSPartnerError, ValueError):
     def __init__(self, *, fields: Mapping[str, tuple[str, ...]]) -> None:
         differing = {name for names in fields.values() for name in names}
         advice = (
-            "A job whose limit or path alone has changed can be submitted again once withdrawn."
+            "A job whose limit or path alone has changed can be submitted again once withdrawn "
+            "(by `withdraw()` of a Store)."
             if buys_the_same(differing)
             else "Give a job that asks for other contacts another id."
         )

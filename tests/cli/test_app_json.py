@@ -47,6 +47,21 @@ def test_a_wrong_option_is_one_document(words: tuple[str, ...], shell: Shell) ->
     assert error["money"] == "Nothing was sent, and nothing was charged."
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rent", "--gender", "male"), "Missing option '--min-age'."),
+        (("credits", "--no-such-option"), "No such option: --no-such-option"),
+        (("wait", "token", "--timeout", "-1"), "Invalid value for '--timeout': "),
+    ],
+)
+def test_a_wrong_command_line_is_described_as_people_read_it(
+    words: tuple[str, ...], said: str, shell: Shell
+) -> None:
+    """The document names the option that is wrong, or is missing."""
+    assert said in json.loads(shell.run(*words, "--json").stdout)["error"]["message"]
+
+
 FAILING = [
     ("calculate", *BEAUVAIS[:-2]),
     ("rent", *BEAUVAIS),
