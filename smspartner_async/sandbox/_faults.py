@@ -25,8 +25,6 @@ _Fault: TypeAlias = Callable[[web.Request, _Work], Awaitable[web.StreamResponse]
 
 OPERATIONS: Final[tuple[str, ...]] = get_args(Operation)
 
-_ERRORS: Final = range(400, 600)
-_STATUSES: Final = range(200, 600)
 _PAGE: Final = (
     "<!DOCTYPE html><html><body><h1>{} {}</h1><p>Please come back later.</p></body></html>"
 )
@@ -106,7 +104,7 @@ class Faults:
 
         >>> sandbox.answer_next_with_page("price", status=503)
         """
-        check(status in _ERRORS, "status", "an HTTP status from 400 to 599", status)
+        check(status in range(400, 600), "status", "an HTTP status from 400 to 599", status)
 
         async def fault(_request: web.Request, _work: _Work) -> web.StreamResponse:
             response = web.Response(status=status, content_type="text/html")
@@ -184,7 +182,7 @@ class Faults:
         Raises:
             ValueError: An unknown operation or framing, or a number out of its range.
         """
-        fits = status is None or status in _STATUSES
+        fits = status is None or status in range(200, 600)
         check(fits, "status", "an HTTP status from 200 to 599", status)
         framings = get_args(Framing)
         check(framing in framings, "framing", f"one of {', '.join(framings)}", framing)

@@ -27,7 +27,7 @@ from smspartner_async import (
     RetryPolicy,
     SMSPartnerClient,
 )
-from smspartner_async._log import log
+from smspartner_async._log import log, shown_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -293,3 +293,15 @@ def test_all_of_the_package_logs_through_the_logger_that_never_raises() -> None:
         "cli/_worker.py: logging.getLogger('smspartner_async')",
         "durable/_worker.py: logging.getLogger('dbos')",
     }
+
+
+def test_a_handler_shows_the_log_until_the_block_ends() -> None:
+    """Records from its level on come to it; afterwards the logger is as it was."""
+    seen = io.StringIO()
+    before = log.logger.level, [*log.logger.handlers]
+    with shown_by(logging.StreamHandler(seen), logging.INFO):
+        log.info("a job is done")
+        log.debug("a request")
+    log.info("a job is done again")
+    assert seen.getvalue() == "a job is done\n"
+    assert (log.logger.level, log.logger.handlers) == before
