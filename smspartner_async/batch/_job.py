@@ -223,18 +223,32 @@ def checked_jobs(jobs: Iterable[RentalJob]) -> tuple[RentalJob, ...]:
     ids = Counter(job.id for job in taken)
     if twice := [id for id, times in ids.items() if times > 1]:  # noqa: A001 - what it is
         raise ValueError(f"Several jobs have the same id: {preview(twice)}.")
-    paths = Counter(case_folded(os.path.normpath(job.path)) for job in taken)
-    if twice := [path for path, times in paths.items() if times > 1]:
+    check_files(job.path for job in taken)
+    return taken
+
+
+def check_files(
+    paths: Iterable[str | os.PathLike[str]], others: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Refuse files that meet each other, or those of `others`, while they are downloaded.
+
+    Raises:
+        ValueError: two are one file, or one has the name of another's part.
+    """
+    new, there = (
+        Counter(case_folded(os.path.normpath(path)) for path in some) for some in (paths, others)
+    )
+    if twice := [path for path, times in new.items() if times > 1 or path in there]:
         raise ValueError(
             "Several jobs have the same file, where upper and lower case are one: "
             f"{preview(twice)}."
         )
-    if clashing := [path for path in paths if _is_part_of_another(path, paths)]:
+    clashing = [path for path in new if _is_part_of_another(path, new | there)]
+    if clashing := clashing + [path for path in there if _is_part_of_another(path, new)]:
         raise ValueError(
             f"While these files are downloaded, parts of other jobs' files have their names: "
             f"{preview(clashing)}. Choose names that do not continue another job's with .part."
         )
-    return taken
 
 
 def _is_part_of_another(path: str, paths: Container[str]) -> bool:

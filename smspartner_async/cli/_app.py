@@ -293,7 +293,9 @@ def download(
     keep_token(ctx, token)
 
     async def work(client: SMSPartnerClient) -> None:
-        display.show(await client.download(token, path, overwrite=overwrite))
+        with display.downloading() as progress:
+            file = await client.download(token, path, overwrite=overwrite, on_progress=progress)
+        display.show(file)
 
     try:
         _ask(ctx, work)

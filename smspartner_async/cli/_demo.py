@@ -59,7 +59,9 @@ async def demonstrate(display: Display, path: Path) -> ContactFile:
             ready = await client.wait_until_ready(rental, on_poll=heard)
         display.say(f"{ready.phone_numbers} numbers are ready.")
         display.step(f"download(rental, {path.name!r})", "To disk, for your eyes only.")
-        file = evolve(await client.download(rental, path), path=path)
+        with display.downloading() as progress:
+            file = await client.download(rental, path, on_progress=progress)
+        file = evolve(file, path=path)
         display.show(file)
         display.step("credits()", "What is left?")
         after = await client.credits()

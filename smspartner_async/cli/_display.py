@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.spinner import Spinner
 from rich.table import Column, Table
@@ -283,6 +285,20 @@ class Display:
             return
         with Live(moving, console=self._err, refresh_per_second=8, **_LIVE):
             yield
+
+    @contextmanager
+    def downloading(self) -> Generator[Callable[[int, int | None], None], None, None]:
+        """Show a download as a bar on a terminal, and nothing elsewhere.
+
+        Yields what to call with the bytes received and, where it is known, expected.
+        """
+        if not self.is_live:
+            yield lambda _received, _expected: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        with Progress(*columns, TransferSpeedColumn(), console=self._err, **_LIVE) as bars:
+            bar = bars.add_task("Downloading", total=None)
+            yield lambda received, expected: bars.update(bar, completed=received, total=expected)
 
     @contextmanager
     def counting(self, what: str, total: int) -> Generator[Callable[[], object], None, None]:

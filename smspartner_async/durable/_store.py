@@ -92,7 +92,8 @@ class Store:
 
         Raises:
             JobConflictError: some are in the store with other content.
-            ValueError: two jobs with one id or one file, or an id that fits several in the store.
+            ValueError: two jobs with one id or one file, or an id that fits several in the store;
+                or the file is that of a job in the store whose file is to come.
             StoreError: the database cannot be reached.
         """
         contents = {job.id: dump_job(job) for job in checked_jobs(jobs)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from smspartner_async.batch._job import case_folded
+from smspartner_async.batch._job import case_folded, check_files
 from smspartner_async.durable._identity import differences, is_cleaned, same_id
 from smspartner_async.durable._records import JobState
 
@@ -20,7 +20,7 @@ from .jobs import keep_run, read_store_id
 from .tables import CHUNK, JOBS, RUNS, UNCLAIMED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from smspartner_async.durable._claims import JournalClaims, JournaledClaim
 
@@ -37,6 +37,10 @@ _CLAIMED_BEFORE: Final = (
     sa.select(RUNS.c.run).where(RUNS.c.job == JOBS.c.id, RUNS.c.claim != "{}").exists()
 )
 _NOBODY_WORKS_ON: Final = (JobState.QUEUED, JobState.FAILED, JobState.GIVEN_UP)
+_FILE_TO_COME: Final = sa.and_(
+    JOBS.c.state.not_in([JobState.DONE.value, JobState.GIVEN_UP.value]),
+    sa.or_(JOBS.c.state != JobState.FAILED.value, JOBS.c.token.is_not(None)),
+)
 _NOT_CHARGED: Final = sa.and_(JOBS.c.state == JobState.FAILED.value, JOBS.c.token.is_(None))
 
 
@@ -46,6 +50,9 @@ def submit(
     """Queue the jobs that are new or withdrawn, unless others are in the store with other content.
 
     Return how many were queued, and the names of the fields that differ, by job.
+
+    Raises:
+        ValueError: an id fits several jobs, or a file would meet that of a job without its file.
     """
     meant = _by_meaning(connection, contents)
     known = _known(connection, meant)
@@ -54,6 +61,10 @@ def submit(
     if different := {job_id: fields for job_id, fields in different.items() if fields}:
         return 0, different
     new = {job_id: content for job_id, content in meant.items() if job_id not in taken}
+    if new:
+        rows = connection.execute(sa.select(JOBS.c.id, JOBS.c.content).where(_FILE_TO_COME))
+        there = [row.content for row in rows if row.id not in new]
+        check_files(_paths(new.values()), _paths(there))
     return len(agree(database, connection, new)), {}
 
 
@@ -227,6 +238,10 @@ def _by_meaning(connection: sa.Connection, contents: Mapping[str, str]) -> dict[
             raise ValueError(f"Several jobs of this list are job {the_id!r} of the store.")
         meant[the_id] = content
     return meant
+
+
+def _paths(contents: Iterable[str]) -> Iterator[str]:
+    return (json.loads(content)["path"] for content in contents)
 
 
 def _is_taken_back(row: sa.Row[Any]) -> bool:

@@ -88,6 +88,16 @@ def test_trouble_of_a_wait_is_shown_once(terminal: tuple[_display.Display, io.St
     assert screen.getvalue().count("check failed: The line is down.") == 2
 
 
+def test_download_bar(terminal: tuple[_display.Display, io.StringIO]) -> None:
+    """On a terminal a download shows a bar with what came and what will."""
+    display, screen = terminal
+    with display.downloading() as progress:
+        progress(500, None)
+        progress(1_000, 2_000)
+    assert "Downloading" in screen.getvalue()
+    assert "1.0/2.0 kB" in screen.getvalue()
+
+
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_nothing_moves_where_it_is_not_wanted(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -97,8 +107,9 @@ def test_nothing_moves_where_it_is_not_wanted(
     screen = io.StringIO()
     display = _display.Display()
     display._err = Console(file=screen, force_terminal=True, stderr=True)
-    with display.waiting() as heard:
+    with display.waiting() as heard, display.downloading() as progress:
         heard(event(RentalState.REQUESTED))
+        progress(1, None)
     assert screen.getvalue() == "   0:00  0 requested\n"
 
 

@@ -43,6 +43,35 @@ async def test_a_queued_job_is_withdrawn_and_nothing_is_sent_for_it(
     assert vendor.wire == {2: 1}
 
 
+@pytest.mark.parametrize("name", ["1.csv", "sub/../1.CSV", "1.csv.part", "1.csv.part.2"])
+async def test_a_file_that_another_job_will_write_is_refused(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    """A file, 3: in another list, too, while that job's file is to come; then it is on the disk."""
+    job, other = jobs_of(2, tmp_path)
+    other = evolve(other, path=tmp_path / name)
+    await store.submit([job])
+    with pytest.raises(ValueError, match=r"^(Several jobs have the same file|While these files)"):
+        await store.submit([other])
+    with pytest.raises(LookupError):
+        await store.record("job-2")
+    await store.withdraw("job-1")
+    assert await store.submit([other]) == 1
+
+
+async def test_a_file_of_a_paid_job_that_failed_is_to_come(store: Store, tmp_path: Path) -> None:
+    """Of a refused one it is not: nothing was paid, and another job may have its file."""
+    jobs = jobs_of(4, tmp_path)
+    await store.submit(jobs[:2])
+    vendor = Vendor({2: [vendor_error(27, "trop")]}, states={"tok-1": 3})
+    async with at_work(store, vendor):
+        assert (await end_of(store, "job-1")).token
+        assert (await end_of(store, "job-2")).token is None
+    with pytest.raises(ValueError, match="same file"):
+        await store.submit([evolve(jobs[2], path=jobs[0].path)])
+    assert await store.submit([evolve(jobs[3], path=jobs[1].path)]) == 1
+
+
 async def test_a_withdrawn_job_that_is_listed_again_is_a_new_run(
     store: Store, tmp_path: Path
 ) -> None:
