@@ -4,6 +4,7 @@ import asyncio
 import random
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,7 @@ from smspartner_async import (
     TransportError,
     WaitTimeoutError,
 )
+from smspartner_async._http.connections import HoldingConnector
 from smspartner_async._http.rate_limiter import RateLimiter
 
 ONCE = RetryPolicy(attempts=1)
@@ -143,6 +145,35 @@ async def test_a_429_holds_back_all_that_queue(borrow: bool) -> None:  # noqa: F
             for wait in waits:
                 wait.cancel()
             await all_of(*waits)
+
+
+async def test_what_was_connecting_says_that_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Save a GET once a connection was made: it may have left before, over one that broke."""
+    connector = HoldingConnector(lambda: False, limit=1)
+    opened = asyncio.Event()
+
+    async def connect(*_: Any) -> Any:
+        await opened.wait()
+
+    async def notes_of(method: str) -> list[str]:
+        request: Any = SimpleNamespace(method=method)
+        connecting = asyncio.create_task(connector._create_connection(request))
+        await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await connecting
+        return getattr(caught.value, "__notes__", [])
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", connect)
+    nothing_sent = ["It had no connection yet: nothing of the request was sent."]
+    assert await notes_of("GET") == await notes_of("POST") == nothing_sent
+    opened.set()
+    await connector._create_connection(SimpleNamespace(method="GET"))  # type: ignore[arg-type]
+    opened.clear()
+    assert (await notes_of("GET"), await notes_of("POST")) == ([], nothing_sent)
+    await connector.close()
 
 
 @pytest.mark.looptime

@@ -101,6 +101,22 @@ async def test_a_timer_that_finds_nothing_to_end_leaves_nothing_behind() -> None
     assert deadlines._timer is None
 
 
+async def test_when_all_were_ended_none_is_under_way() -> None:
+    """`close()` comes back when the requests that it has ended are over."""
+    deadlines = Deadlines()
+
+    async def request() -> None:
+        with deadlines.at(asyncio.get_running_loop().time() + 1000):
+            await asyncio.sleep(1000)
+
+    tasks = [asyncio.create_task(request()) for _ in range(3)]
+    await asyncio.sleep(0)
+    await deadlines.end_all()
+    assert all(task.done() for task in tasks)
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end) for end in ends] == [TimeoutError] * 3
+
+
 async def test_a_cancellation_beside_the_end_stays_a_cancellation() -> None:
     """A task that somebody else cancels in the turn in which its time ends is a cancelled one."""
     deadlines = Deadlines()

@@ -32,6 +32,28 @@ def most_in_a_minute(times: list[float]) -> int:
     return max(sum(0 <= later - start < 60 - 1e-4 for later in times) for start in times)
 
 
+@pytest.mark.looptime
+async def test_the_moment_at_which_the_own_rate_allows_one_needs_a_shared_permit_too() -> None:
+    """A shared budget: also exactly then, which in a loop's timers is the usual moment."""
+
+    class NoPermits:
+        def next_at(self, _: float) -> float:
+            return math.inf
+
+        def take(self) -> None:
+            raise AssertionError("there is none")
+
+        def close(self) -> None:
+            pass
+
+    limiter = RateLimiter(60)
+    assert limiter.try_acquire()
+    sent_at = limiter._sent_at
+    with limiter.drawing_from(NoPermits()):
+        assert limiter._opens_at(sent_at + 1) == math.inf
+        assert limiter._opens_at(sent_at + 0.5) == sent_at + 1
+
+
 # --- the rate --------------------------------------------------------------------------------
 
 

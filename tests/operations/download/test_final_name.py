@@ -77,6 +77,20 @@ def test_an_empty_file_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     assert made.stat().st_mode & 0o777 == 0o600
 
 
+def test_an_empty_file_that_another_process_has_made_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made after this one had looked: nothing of this one is left beside it."""
+    there = tmp_path / "there"
+    there.write_bytes(b"faster")
+    really_there, looks = os.path.lexists, [False]
+    monkeypatch.setattr(
+        os.path, "lexists", lambda path: looks.pop() if looks else really_there(path)
+    )
+    create_private(there)
+    assert contents(tmp_path) == {"there": b"faster"}
+
+
 def test_an_empty_file_is_closed_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,44 @@ def test_short_writes(
     assert part.digest.sha256 == hashlib.sha256(FILE + OLDER).hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("number", "is_kept"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)]
+)
+def test_the_room_that_was_reserved_is_used_when_the_disk_is_full(
+    final: Path,
+    make: Callable[..., PartFile],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    *,
+    is_kept: bool,
+) -> None:
+    """A file, 1: it is given back, and the write is tried again; a broken disk is not."""
+    part = make()
+    really_write, errors = os.write, [OSError(number, os.strerror(number))]
+
+    def write(fd: int, data: bytes) -> int:
+        if errors:
+            raise errors.pop()
+        return really_write(fd, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        part.write(FILE)
+    assert (part.failure is None) is is_kept
+    assert final.with_name("contacts.csv.part").read_bytes() == (FILE if is_kept else b"")
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_part_that_is_no_contact_file_says_so(
+    final: Path, make: Callable[..., PartFile], *, is_kept: bool
+) -> None:
+    """A file, 4: to who would finish it; it stays where it may hold numbers."""
+    part = make(write=FILE)
+    part.refuse(is_kept)
+    assert part.is_refused
+    assert contents(final.parent) == ({"contacts.csv.part": FILE} if is_kept else {})
+
+
 @posix_only
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_safe_before_it_has_its_name(
