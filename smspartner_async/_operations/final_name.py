@@ -15,7 +15,9 @@ def check_name(final: Path) -> None:
     Raises:
         IsADirectoryError: it is a folder.
         FileExistsError: it is a FIFO, socket or device, which is never replaced.
+        OSError: its folder is missing, or no folder.
     """
+    os.stat(f"{final.parent}{os.sep}")  # noqa: PTH116 - a Path ends in none, and may be a file
     if final.is_dir():
         raise IsADirectoryError(f"{final} is a folder; name a file in it.")
     if final.exists() and not final.is_file():

@@ -117,10 +117,15 @@ async def test_a_folder_is_no_file(
 async def test_a_place_that_cannot_be_written_to(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
 ) -> None:
-    """A file: a place where it cannot be written is refused before anything is sent."""
+    """A file: a place where it cannot be written is refused before anything is sent.
+
+    The error names the folder, where that is what is wrong.
+    """
     monkeypatch.chdir(folder)
     (folder / "file").write_bytes(b"mine")
-    assert (await refuses(name, OSError)).errno == number
+    error = await refuses(name, OSError)
+    assert error.errno == number
+    assert number == errno.ENAMETOOLONG or error.filename == f"{(folder / name).parent}/"
     assert (folder / "file").read_bytes() == b"mine"
 
 
