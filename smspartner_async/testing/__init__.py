@@ -13,6 +13,8 @@ Options of `Sandbox` and `SMSPartnerClient` are given by marks, on a test, a cla
 
     @pytest.mark.smspartner_sandbox(balance=Decimal(5))
     @pytest.mark.smspartner_client(request_timeout=0.2)
+
+It asserts nothing, so pytest need not be the first to import it: PYTEST_DONT_REWRITE
 """
 
 from typing import TYPE_CHECKING
