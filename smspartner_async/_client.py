@@ -396,5 +396,5 @@ class SMSPartnerClient:
         from ._operations.status_poller import StatusPoller  # noqa: PLC0415 - not all clients wait
 
         poller = StatusPoller(checked_token(token), self._wire, self._pipeline)
-        given = self._pipeline.options.polling.timeout if isinstance(timeout, Default) else timeout
+        given = poller.options.polling.timeout if isinstance(timeout, Default) else timeout
         return Poller(poller, self._polls, checked_timeout(given), on_poll)

@@ -178,7 +178,7 @@ class Poller:
 
     async def _fail(self, error: SMSPartnerError) -> None:
         """Take in the error of a check. Raise it if it will not pass."""
-        if self.poller.pipeline.state.closed:
+        if self.poller.is_closed:
             error = closed_error()  # not what close() broke off
         self._take(error)
         self._errors_in_a_row += 1
@@ -217,10 +217,9 @@ class Poller:
     def _begin(self) -> SharedPoll:
         self._began = now = asyncio.get_running_loop().time()
         self._state = PollState(start_time=now)
-        options = self.poller.pipeline.options
         if self.timeout is not None:
-            self.deadline = now + (self.timeout or options.request_timeout)
-        self.policy, self.on_exchange = options.polling, options.listeners
+            self.deadline = now + (self.timeout or self.poller.options.request_timeout)
+        self.policy, self.on_exchange = self.poller.options.polling, self.poller.options.listeners
         self._shared = shared = self.registry.join(self)
         self._seen = shared.number
         if isinstance(shared.answer, RentalStatus):
@@ -287,7 +286,7 @@ class Poller:
 
     def _is_asleep(self) -> bool:
         """Return whether there is neither a new answer nor a poll to be made."""
-        if self.poller.pipeline.state.closed or self._shared.number > self._seen:
+        if self.poller.is_closed or self._shared.number > self._seen:
             return False
         return self._shared.due_at(self._due_at) > self._shared.loop.time()
 

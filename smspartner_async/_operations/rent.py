@@ -227,11 +227,11 @@ class Purchase:
             return None
         poller = StatusPoller(seen_token, self.codec, self.pipeline)
         now = asyncio.get_running_loop().time()
-        options = self.pipeline.options
-        deadline = now + options.request_timeout
+        deadline = now + poller.options.request_timeout
         try:
-            await poller.acquire(deadline, now)
-            status = await poller.poll(deadline, lambda: options.listeners)
+            if not poller.try_acquire():
+                await poller.acquire(deadline, now)
+            status = await poller.poll(deadline, lambda: poller.options.listeners)
         except (RentalFailedError, AlreadyDownloadedError):
             pass  # the vendor knows it
         except Exception:  # noqa: BLE001 - of a borrowed session's hook, too: the doubt stays

@@ -77,8 +77,9 @@ class SharedPoll:
                 continue
             self._polling = True
             try:
-                since = self.answered_at if self.number else self.loop.time()
-                await poller.acquire(deadline, since)
+                if not poller.try_acquire():
+                    since = self.answered_at if self.number else self.loop.time()
+                    await poller.acquire(deadline, since)
                 self._woken = False
                 try:
                     self._take(await poller.poll(deadline, self.listeners))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from smspartner_async._errors import SMSPartnerError
     from smspartner_async._http.exchange import OnExchange
+    from smspartner_async._http.options import ClientOptions
     from smspartner_async._http.pipeline import RequestPipeline
     from smspartner_async._models import RentalStatus
     from smspartner_async._wire.codec import Request, Wire
@@ -43,7 +44,7 @@ class PollEvent:
 
 @define(eq=False, repr=False)
 class StatusPoller:
-    """Polls the status of one rental: `acquire` takes a turn, `poll` uses it."""
+    """Polls the status of one rental: `try_acquire` or `acquire` take a turn, `poll` uses it."""
 
     token: str
     codec: Wire
@@ -53,8 +54,23 @@ class StatusPoller:
     def __attrs_post_init__(self) -> None:
         self.request = self.codec.status_request(self.token)
 
-    async def acquire(self, deadline: float | None, since: float) -> None:
-        """Take a turn, or wait for one in the queue; `poll` must follow at once.
+    @property
+    def options(self) -> ClientOptions:
+        """Those of the client that waits."""
+        return self.pipeline.options
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called on the client that waits."""
+        return self.pipeline.state.closed
+
+    def try_acquire(self) -> bool:
+        """Take a turn if there is one now, without waiting; `poll` must follow at once."""
+        self.pipeline.state.check_usable()
+        return self.pipeline.limiter.try_acquire()
+
+    def acquire(self, deadline: float | None, since: float) -> Awaitable[None]:
+        """Wait for a turn in the queue; `poll` must follow at once.
 
         Args:
             deadline: loop time up to which to wait.
@@ -64,10 +80,7 @@ class StatusPoller:
             RateLimitError: a cool-down lasts past the deadline. Nothing is sent.
             TransportError: the turn did not come before the deadline. Nothing is sent.
         """
-        self.pipeline.state.check_usable()
-        limiter = self.pipeline.limiter
-        if not limiter.try_acquire():
-            await limiter.acquire("status", deadline=deadline, since=since)
+        return self.pipeline.limiter.acquire("status", deadline=deadline, since=since)
 
     def poll(
         self, deadline: float | None, listeners: Callable[[], Sequence[OnExchange]]

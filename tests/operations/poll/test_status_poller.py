@@ -8,7 +8,7 @@ import pytest
 from fault_server import FaultServer
 from polls import GENERATING, TOKEN, client_of, now
 
-from smspartner_async import ConfigurationError, RentalState, SMSPartnerClient, TransportError
+from smspartner_async import RentalState, SMSPartnerClient, TransportError
 from smspartner_async._operations.status_poller import StatusPoller
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def test_a_poll_asks_for_its_own_token_and_reads_the_status() -> None:
 
     async with FaultServer(GENERATING) as server, client_of(server) as client:
         poller = poller_of(client)
-        await poller.acquire(None, now())
+        assert poller.try_acquire()
         status = await poller.poll(now() + 5, listeners)  # type: ignore[arg-type]
         assert (status.token, status.state) == (TOKEN, RentalState.GENERATING)
         assert server.count("status") == 1
@@ -47,8 +47,9 @@ async def test_a_turn_that_does_not_come_in_time_sends_nothing() -> None:
         client_of(server, max_requests_per_minute=1) as client,
     ):
         poller = poller_of(client)
-        await poller.acquire(None, now())
+        assert poller.try_acquire()
         await poller.poll(None, tuple)
+        assert not poller.try_acquire()
         began = now()
         with pytest.raises(TransportError) as caught:
             await poller.acquire(now() + 10, now())
@@ -60,10 +61,12 @@ async def test_a_turn_that_does_not_come_in_time_sends_nothing() -> None:
         assert server.count("status") == 2
 
 
-async def test_a_closed_client_gives_no_turn() -> None:
-    """A copy's polls end with the client that it was made from."""
+async def test_it_has_the_options_of_its_client_and_sees_it_closed() -> None:
+    """A copy's options are those that count; `close` shows at once."""
     async with FaultServer(GENERATING) as server, client_of(server) as client:
-        poller = poller_of(client.with_options(request_timeout=3))
+        quick = client.with_options(request_timeout=3)
+        poller = poller_of(quick)
+        assert poller.options.request_timeout == 3
+        assert not poller.is_closed
         await client.close()
-        with pytest.raises(ConfigurationError, match="closed"):
-            await poller.acquire(None, now())
+        assert poller.is_closed
