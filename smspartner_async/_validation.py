@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._models import Quote
 
 BASE_URL: Final = "https://api.smspartner.fr/v1"
+_GENERATORS: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 KEY_VARIABLE: Final = "SMSPARTNER_API_KEY"
 RENT_ADVICE: Final = "pass the token that rent() returned"
 KEY_ADVICE: Final = f"Pass api_key, or set {KEY_VARIABLE} in the environment."
@@ -71,7 +72,7 @@ def check_callback(
         TypeError: it cannot be called, takes other arguments, is async where nothing awaits it, or
             is a generator function, whose call runs nothing.
     """
-    if callback is None:
+    if callback is None or _takes_just(callback, len(arguments), kinds):
         return
     wanted = f"{name} must be a function ({kinds}) that takes {' and '.join(arguments)}"
     if not callable(callback):
@@ -86,6 +87,16 @@ def check_callback(
         raise TypeError(f"{wanted}: nothing would await an async one.")
     if mismatch := mismatch_of(callback, *arguments):
         raise TypeError(f"{wanted}; this one does not: {mismatch}.")
+
+
+def _takes_just(function: object, count: int, kinds: str) -> bool:
+    """Whether it is clearly right, as nearly all are: `inspect` would cost more than a wait."""
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_kwonlyargcount or hasattr(function, "__signature__"):
+        return False
+    wrong = _GENERATORS if kinds != "plain" else _GENERATORS | inspect.CO_COROUTINE
+    takes = code.co_argcount - inspect.ismethod(function)
+    return bool(takes == count and not code.co_flags & wrong)
 
 
 def is_async(function: object) -> bool:
