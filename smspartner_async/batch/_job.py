@@ -243,7 +243,8 @@ def check_files(
             "Several jobs have the same file, where upper and lower case are one: "
             f"{preview(twice)}."
         )
-    clashing = [path for path in new if _is_part_of_another(path, new | there)]
+    both = new | there
+    clashing = [path for path in new if _is_part_of_another(path, both)]
     if clashing := clashing + [path for path in there if _is_part_of_another(path, new)]:
         raise ValueError(
             f"While these files are downloaded, parts of other jobs' files have their names: "
