@@ -60,9 +60,10 @@ _SENTENCES: Final = {
 
 def read_state(said: int | Decimal | str, secret: str) -> tuple[RentalState, str]:
     """Return the state that a status means, and its words; one that is not listed is `UNKNOWN`."""
-    if isinstance(said, str) and len(said) > _LONGEST_SENTENCE:
-        return _read_state.__wrapped__(said, secret)
-    return _read_state(said, secret)
+    # Not a Decimal: 0 and 0e9999999, which is too long to be a code, are equal as keys of a cache.
+    if isinstance(said, int) or (isinstance(said, str) and len(said) <= _LONGEST_SENTENCE):
+        return _read_state(said, secret)
+    return _read_state.__wrapped__(said, secret)
 
 
 @lru_cache(maxsize=64)  # a vendor has few sentences

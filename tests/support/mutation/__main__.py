@@ -114,7 +114,8 @@ class Copy:
     def _survives(self, case: Case, tests: tuple[str, ...]) -> bool:
         if tests not in self._usual:
             begun = time.monotonic()
-            if not self._passes(tests, None):
+            # Asked twice: a run of an hour does not end for one test on a busy machine.
+            if not self._passes(tests, None) and not self._passes(tests, None):
                 sys.exit(f"fails without any mutant: {' '.join(tests)}")
             self._usual[tests] = time.monotonic() - begun
         path = self.root / house.NAME / case.file
