@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -50,6 +51,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the folders with the slowest tests first, in an order that all workers agree on."""
     place = {folder: number for number, folder in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: min(place.get(part, len(place)) for part in item.path.parts))
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at what stays until the end: thousands of tests, and more.
+
+    It would take a quarter of a second, and many tests need one: what was not closed warns there.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run more tests at a time than there are cores: half of their time they wait.
+
+    They wait for a clock, a process or a server.
+    """
+    cores = os.cpu_count() or 1
+    return max(cores, min(2 * cores, 8))
 
 
 @pytest.fixture(autouse=True)

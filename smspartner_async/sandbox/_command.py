@@ -105,4 +105,5 @@ def _on_signals(stopped: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that Python did not set, and cannot put back
+                signal.signal(number, handler)
