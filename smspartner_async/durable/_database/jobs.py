@@ -139,11 +139,11 @@ def requeue(
     values: Mapping[str, Any],
 ) -> bool:
     """Queue a job again, or set the state in `values`. Return whether it was in one of `states`."""
-    for row in connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id)):
+    this = sa.and_(JOBS.c.id == job_id, JOBS.c.state.in_([state.value for state in states]))
+    for row in connection.execute(sa.select(JOBS).where(this)):
         keep_run(connection, row)
     all_values = {"state": JobState.QUEUED.value, "run": JOBS.c.run + 1, **values}
-    is_in = JOBS.c.state.in_([state.value for state in states])
-    update = sa.update(JOBS).where(JOBS.c.id == job_id, is_in)
+    update = sa.update(JOBS).where(this)
     return connection.execute(update.values(changed=database.now, **all_values)).rowcount == 1
 
 

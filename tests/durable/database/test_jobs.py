@@ -108,17 +108,18 @@ async def test_a_job_is_queued_again_only_from_the_states_that_are_named(
     store: Store, tmp_path: Path
 ) -> None:
     """A new run begins behind the old one, whose claim is kept; any other state stays as it is."""
+
+    def kept(_: JobDatabase, connection: sa.Connection) -> list[sa.Row[Any]]:
+        return list(connection.execute(sa.select(RUNS)).all())
+
     await store.submit(jobs_of(1, tmp_path))
     run = store._database.run
     await run(claim_job, "job-1", 1, "{}", '{"nonce": "n", "worker": "w"}')
     assert not await run(requeue, "job-1", [JobState.FAILED], {"facts": "{}"})
     assert [row.run for row in await store._database.read_jobs()] == [1]
+    assert await run(kept) == [], "the claim is of this run yet"
     assert await run(requeue, "job-1", [JobState.QUEUED], {"facts": "{}"})
     assert [(row.run, row.facts) for row in await store._database.read_jobs()] == [(2, "{}")]
-
-    def kept(_: JobDatabase, connection: sa.Connection) -> list[sa.Row[Any]]:
-        return list(connection.execute(sa.select(RUNS)).all())
-
     (old,) = await run(kept)
     assert (old.job, old.run, old.claim) == ("job-1", 1, '{"nonce": "n", "worker": "w"}')
 
