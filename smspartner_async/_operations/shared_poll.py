@@ -99,14 +99,12 @@ class SharedPoll:
         """Return when to poll (loop time): at `moment`, or sooner after a call of `wake`."""
         return min(moment, self._not_before) if self._woken else moment
 
-    def wake(self, *, at_once: bool = False) -> None:
+    def wake(self) -> None:
         """Make the next poll happen now, or right after one that is under way.
 
-        It is not made before the end of a `Retry-After`, unless `at_once`.
+        It is not made before the end of a `Retry-After`.
         """
         self._woken = True
-        if at_once:
-            self._not_before = -math.inf
         self._wake_all()
 
     def listeners(self) -> Sequence[OnExchange]:
@@ -161,5 +159,5 @@ class PollRegistry:
         return shared is not None
 
     async def close(self) -> None:
-        """Make everybody poll now, whatever the vendor asked for: they find the client closed."""
-        await for_each([*self._rentals.values()], lambda shared: shared.wake(at_once=True))
+        """Wake everybody, whatever the vendor asked for: they find the client closed."""
+        await for_each([*self._rentals.values()], SharedPoll.wake)
