@@ -54,6 +54,7 @@ BACK = {"job": "a", "run": 1, "nonce": "n", "given_back": True}
         ([sending("n", store="mine")], False, 2, ("n",), None),
         ([sending("n", 3, store="mine")], False, 2, (), "n"),
         ([sending("n", store="mine"), BACK], False, 1, (), None),
+        ([sending("m", 2, store="mine"), sending("n", store="mine"), BACK], False, 1, (), "m"),
         ([sending("n", store="mine"), TOKEN, sending("m", 2, store="mine")], False, 1, (), "n"),
         ([sending("n", store="mine"), sending("m", 2, store="mine")], False, 1, (), "m"),
         ([sending("n", store="other")], False, 1, (), None),

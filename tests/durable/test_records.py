@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import evolve
 from store_work import job_of
 
 from smspartner_async import ContactFile, Targeting
@@ -69,9 +70,11 @@ def test_a_job_is_written_as_the_same_text_each_time() -> None:
 
 
 def test_what_is_written_is_read() -> None:
-    """Nothing of a job is lost, nor its limit where it has none."""
-    assert load_job("north", dump_job(JOB)) == JOB
-    assert load_job("north", json.dumps(CONTENT | {"max_total": None})).max_total is None
+    """Nothing of a job is lost: no limit stays none, and 0 a limit, at which nothing is rented."""
+    for limit, text in ((JOB.max_total, "1.8"), (Decimal(0), "0"), (None, None)):
+        job = evolve(JOB, max_total=limit)
+        assert json.loads(dump_job(job))["max_total"] == text
+        assert load_job("north", dump_job(job)) == job
 
 
 def test_a_queued_job() -> None:

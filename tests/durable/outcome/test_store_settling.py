@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -291,7 +292,7 @@ async def test_a_late_token_that_stands_in_the_journal_alone_is_found(
         assert (await end_of(store, "job-1")).state is JobState.DONE
     with Path(record.attention["journal"]).open("a") as journal:  # noqa: ASYNC230 - a test
         journal.write(f'{{"nonce": "{record.attention["nonce"]}", "token": "tok-late"}}\n')
-    async with at_work(store, Vendor()):
+    async with at_work(store, Vendor()), asyncio.timeout(120):  # so as not to hang if it is broken
         while not (await store.record("job-1")).late_tokens:
             pass
 

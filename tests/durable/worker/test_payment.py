@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
 DEAR = {"success": True, "op": "price", "datas": [], "cost": {"quantity": 20, "total": "9.00"}}
 
 
-async def rent_of(folder: Path, *, nonce: str = "mine") -> Any:
+async def rent_of(folder: Path, *, max_total: str | None = "1.8") -> Any:
     job = job_of(folder)
-    claimed = await _workflow.claim(job, nonce)
+    job["content"] = json.dumps(json.loads(job["content"]) | {"max_total": max_total})
+    claimed = await _workflow.claim(job, "mine")
     return await _workflow.rent(job, "1.80", claimed, fresh=True)
 
 
@@ -59,13 +61,14 @@ def outcome(caught: pytest.ExceptionInfo[StepFailedError]) -> tuple[str, bool]:
 # --- the price ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("limit", ["1.8", "0"])
 async def test_a_price_of_another_process_is_asked_for_again_before_the_rent(
-    context: WorkerContext, server: FaultServer, vendor: Vendor, tmp_path: Path
+    context: WorkerContext, server: FaultServer, vendor: Vendor, tmp_path: Path, limit: str
 ) -> None:
     """A worker that continues with a recorded price finds that it has risen, and rents nothing."""
     vendor.prices = [json_reply(DEAR)]
     with pytest.raises(StepFailedError, match=r"9\.00"):
-        await rent_of(tmp_path)
+        await rent_of(tmp_path, max_total=limit)
     assert server.count("price") == 1
     assert vendor.wire == {}
     assert (await context.swap_claim(job_of(tmp_path), None, None)) is None, (
@@ -121,11 +124,7 @@ async def test_without_a_limit_no_price_is_asked_for_again(
     context: WorkerContext, server: FaultServer, vendor: Vendor, tmp_path: Path
 ) -> None:
     """It would be compared with nothing."""
-    job = job_of(tmp_path)
-    content = json.loads(job["content"]) | {"max_total": None}
-    job["content"] = json.dumps(content, sort_keys=True)
-    claimed = await _workflow.claim(job, "mine")
-    assert (await _workflow.rent(job, "1.80", claimed, fresh=True))["token"] == "tok-1"
+    assert (await rent_of(tmp_path, max_total=None))["token"] == "tok-1"
     assert (server.count("price"), vendor.wire) == (0, {1: 1})
     assert context.executions.paying == set()
 
@@ -136,15 +135,19 @@ async def test_without_a_limit_no_price_is_asked_for_again(
 async def test_each_line_is_on_the_disk_before_anyone_continues(
     context: WorkerContext, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Synced with the claim before the rent is sent, and with the token before the database."""
+    """Synced with the claim before the rent is sent, and with the token before the database.
+
+    Its end is waited for, however slow the disk is.
+    """
     events, fsync, journal = list[str](), os.fsync, context.journal.path
     await _workflow.price(job_of(tmp_path))
 
     def sync(fd: int) -> None:
-        if os.path.samestat(os.fstat(fd), journal.stat()):
-            last = json.loads(journal.read_text().splitlines()[-1])
-            events.extend(f"synced {name}" for name in ("sending", "token") if name in last)
+        last = journal.read_text().splitlines()[-1]
+        time.sleep(0.1)
         fsync(fd)
+        if os.path.samestat(os.fstat(fd), journal.stat()):
+            events.extend(f"synced {name}" for name in ("sending", "token") if f'"{name}"' in last)
 
     def execute(*statement: Any) -> None:
         if "token = coalesce" in statement[2]:
