@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import pickle
@@ -282,6 +283,22 @@ def test_the_largest_replies(name: str) -> None:
     assert error is not None
     assert len(str(error)) < 2000
     assert peak < 24 * MAX_BODY
+
+
+@pytest.mark.parametrize("name", ["page", "message", "status"])
+def test_the_largest_replies_are_not_kept(name: str) -> None:
+    """Bad input: when its outcome is known, nothing of a reply stays in memory, in no cache."""
+    for operation in OPERATIONS:
+        outcome(operation, reply(HUGE[name]))  # it may import what it needs
+    tracemalloc.start()
+    try:
+        for operation in OPERATIONS:
+            outcome(operation, reply(HUGE[name] + b" "))
+        gc.collect()  # an error that was raised refers to itself
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < MAX_BODY // 4
 
 
 def test_nothing_of_a_file_is_shown() -> None:
