@@ -1,6 +1,7 @@
 """A wait among faults: what it survives, what stops it, its deadline, and its cancellation."""
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -215,12 +216,14 @@ async def test_too_many_errors_in_a_row_are_the_end(most: int) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_success_in_between_begins_the_count_anew() -> None:
-    """A poll, 3: only errors in a row count."""
+async def test_a_success_in_between_begins_the_count_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """A poll, 3: only errors in a row count, and the first of them is a warning in the log."""
+    caplog.set_level(logging.WARNING, "smspartner_async")
     policy = PollingPolicy(max_consecutive_errors=3)
     replies = [html(502), busy(429), GENERATING] * 4
     async with FaultServer(*replies, READY) as server, client_of(server, polling=policy) as client:
         assert (await client.wait_until_ready(TOKEN)).state is RentalState.READY
+    assert [getattr(line, "attempt", None) for line in caplog.records] == [1, 4, 7, 10]
 
 
 @pytest.mark.looptime

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from downloads import FILE, OLDER, ROOM, contents, mode, part_files, sidecar_of
 
+from smspartner_async._operations import part_file
 from smspartner_async._operations.disk_errors import DiskError
 from smspartner_async._operations.part_file import PartFile
 from smspartner_async._operations.sidecar import ReplyFacts
@@ -67,6 +68,16 @@ def test_locked_while_open(final: Path, make: Callable[..., PartFile]) -> None:
     part.keep()
     assert contents(final.parent) == {"contacts.csv.part": FILE}
     make()
+
+
+def test_a_part_that_cannot_be_made_leaves_nothing(
+    final: Path, make: Callable[..., PartFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file: where no more files can be open, nothing stays in the folder, and nothing is sent."""
+    monkeypatch.setattr(part_file, "open_file", failing(errno.EMFILE))
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        make()
+    assert contents(final.parent) == {}
 
 
 def test_finished_by_another_before_it_was_locked(

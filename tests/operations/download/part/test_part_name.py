@@ -73,6 +73,16 @@ def test_one_claim_at_a_time(tmp_path: Path) -> None:
     claim.sidecar.close()
 
 
+def test_a_whole_part_is_locked(tmp_path: Path) -> None:
+    """A file, 2: one download finishes a whole part; a second one is refused meanwhile."""
+    leave_behind(tmp_path / "x.part", FILE, "tok", HEAD)
+    claim = claim_part(tmp_path / "x", "tok", only_known=True)
+    assert claim is not None
+    with pytest.raises(FileExistsError, match="Another download is writing"):
+        claim_part(tmp_path / "x", "tok", only_known=True)
+    claim.sidecar.close()
+
+
 def test_the_leftovers_of_a_rental(tmp_path: Path) -> None:
     """A file, 3: its parts are those whose sidecar names it; one over 16 MiB is no sidecar."""
     for number, token in enumerate(("tok", "another", "tok"), 1):
