@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -243,3 +244,22 @@ async def test_an_error_of_the_workflows_database_strands_no_job_and_fails_none(
     assert (ended.state, ended.token) == (JobState.DONE, "tok-1")
     assert vendor.wire == {1: 1}
     assert vendor.served == {"tok-1": 1}
+
+
+async def test_a_full_disk_under_the_workflows_database_ends_the_worker_with_one_sentence(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a person can help: the block ends, and nothing is asked for again and again."""
+
+    def full(*_: Any, **__: Any) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise sa.exc.OperationalError("INSERT", None, error)
+
+    monkeypatch.setattr(SystemDatabase, "record_operation_result", full)
+    await store.submit(jobs_of(1, tmp_path))
+    vendor = Vendor()
+    with pytest.raises(StoreError, match="disk is full"):
+        async with at_work(store, vendor), asyncio.timeout(60):
+            await end_of(store, "job-1")
+    assert vendor.wire == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
@@ -23,7 +23,8 @@ from smspartner_async import (
     PollingPolicy,
     SMSPartnerClient,
 )
-from smspartner_async.durable import JobState, Store, StoreError, _account
+from smspartner_async.durable import JobState, Store, StoreError, _account, _worker
+from smspartner_async.durable._database.jobs import take_jobs
 
 if TYPE_CHECKING:
     import threading
@@ -40,6 +41,31 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- beginning and ending -------------------------------------------------------------------
+
+
+async def test_a_queue_is_read_when_a_job_has_changed_and_not_on_and_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that has nothing to do asks the database for nothing between two heartbeats."""
+    reads = 0
+
+    def take(*given: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return take_jobs(*given, **options)
+
+    monkeypatch.setattr(_worker, "take_jobs", take)
+    monkeypatch.setattr(_worker, "_IDLE", 3600)
+    await store.submit(jobs_of(1, tmp_path))
+    async with at_work(store, Vendor()):
+        await end_of(store, "job-1")
+        before = -1
+        for _ in range(40):
+            if before == reads:
+                break
+            before = reads
+            await asyncio.sleep(0.5)
+        assert before == reads > 1
 
 
 async def test_a_worker_with_a_wrong_key_takes_no_job(
