@@ -43,7 +43,8 @@ class PartFile:
 
     Attributes:
         final: where the file is to be.
-        path: where the received bytes are: the `.part` file, and after `finish` the final one.
+        path: of an open part, where the received bytes are: the `.part` file, and after `finish`
+            the final one.
         size: bytes in it.
         rest: the file with the bytes that came after those, which the disk refused.
         rest_size: bytes in `rest`.
@@ -71,9 +72,6 @@ class PartFile:
     _room: ReservedRoom = field(factory=ReservedRoom, init=False)
     _digest: hashlib._Hash = field(factory=hashlib.sha256, init=False)
     _overflow: Overflow = field(factory=Overflow, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.path = Path(f"{self.final}.part")
 
     @property
     def is_open(self) -> bool:

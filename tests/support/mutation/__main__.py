@@ -5,8 +5,9 @@
     PYTHONPATH=tests/support python -m mutation --sample 0          all there are
 
 Each mutant is made in a copy of the repository. The tests that mirror its module are run
-(tests/support/mirror.py), and those beside them where these do not notice. It ends with 1 if one
-survives that judged.tsv does not name.
+(tests/support/mirror.py), then those beside them, then all that are not about texts, until some
+notice. It ends with 1 if one survives that judged.tsv does not name; those that it names are not
+tried.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ ROOMS: Final = ("_wire/", "_http/", "_operations/", "batch/", "durable/", "web/"
 JUDGED: Final = Path(__file__).with_name("judged.tsv")
 REASONS: Final = ("equivalent", "text", "counter")
 """Why one may survive: the same program, a text or log, a number that only bounds work."""
+
+ABOUT_TEXTS: Final = ("package", "readme", "support")
+"""Folders of tests that read the code, or do not run it."""
 
 _SLOWER: Final = 5.0  # times as long as without the mutant: it hangs
 _LEAST: Final = 60.0  # seconds
@@ -107,9 +111,15 @@ class Copy:
             shutil.copyfile(ROOT / name, root / name)
         return cls(root)
 
+    @property
+    def _all(self) -> tuple[str, ...]:
+        folders = (self.root / "tests").iterdir()
+        names = sorted(path.name for path in folders if path.is_dir())
+        return "-nauto", *(f"tests/{name}" for name in names if name not in ABOUT_TEXTS)
+
     def survives(self, case: Case) -> bool:
         """Whether the tests pass with the mutant."""
-        return self._survives(case, case.tests) and self._survives(case, case.beside)
+        return all(self._survives(case, tests) for tests in (case.tests, case.beside, self._all))
 
     def _survives(self, case: Case, tests: tuple[str, ...]) -> bool:
         if tests not in self._usual:
@@ -168,10 +178,11 @@ def main() -> None:
     if 0 < arguments.sample < total:
         chosen = random.Random(arguments.seed).sample(chosen, arguments.sample)
     print(f"{len(chosen)} of {total} mutants, seed {arguments.seed}", flush=True)  # noqa: T201
-    survivors = _survivors(chosen, arguments.processes)
-    new = [case for case in survivors if case.key not in known]
-    print(f"{len(chosen) - len(survivors)} noticed, {len(survivors)} survive, {len(new)} new")  # noqa: T201
-    sys.exit(bool(new))
+    tried = [case for case in chosen if case.key not in known]
+    survive = len(_survivors(tried, arguments.processes))
+    noticed = len(tried) - survive
+    print(f"{noticed} noticed, {len(chosen) - len(tried)} judged before, {survive} survive")  # noqa: T201
+    sys.exit(bool(survive))
 
 
 def _survivors(chosen: list[Case], processes: int) -> list[Case]:
