@@ -12,7 +12,6 @@ from benchmarks.durable_runs import (
     PostgresMissingError,
     budget_run,
     postgres_run,
-    scaling_run,
     sqlite_run,
 )
 
@@ -37,15 +36,6 @@ def test_workers_that_die_freeze_and_lose_their_database_pay_for_no_job_twice(
     assert first.holds, first
     assert settled.holds, settled
     assert (settled.charges, settled.attention) == (first.jobs, 0)
-
-
-def test_workers_share_the_jobs(postgres: Postgres, tmp_path: Path) -> None:
-    """Two workers bring all files, and pay for each once."""
-    # More jobs than one worker does before the other one, idle until now, has looked for any.
-    audit, _, shares = scaling_run(postgres.store("shared"), tmp_path, jobs=120, workers=2)
-    assert audit.holds, audit
-    assert audit.charges == 120
-    assert len(shares) == 2
 
 
 def test_workers_keep_one_budget_together(postgres: Postgres, tmp_path: Path) -> None:
