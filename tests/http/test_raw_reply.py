@@ -121,7 +121,9 @@ def test_a_body_that_is_refused_is_kept_again_from_the_refused_piece_on() -> Non
     assert raw.has_ended()
 
 
-async def reply_over_a_socket(*pieces: bytes) -> tuple[RawReply, Exception | bytes]:
+async def reply_over_a_socket(
+    *pieces: bytes, stays_open: bool = False
+) -> tuple[RawReply, Exception | bytes]:
     """Let aiohttp ask a server that sends these pieces; return what was kept, and what it read."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,6 +132,8 @@ async def reply_over_a_socket(*pieces: bytes) -> tuple[RawReply, Exception | byt
         while not raw.has_begun():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)  # what follows comes after aiohttp's parser has seen this
         writer.writelines(pieces[1:])
+        if stays_open:
+            await reader.read()  # until the client closes the connection
         writer.close()
 
     raw = RawReply(10_000)
@@ -169,3 +173,12 @@ async def test_what_aiohttp_refuses_is_kept_to_its_end(pieces: tuple[bytes, ...]
     assert isinstance(read, aiohttp.ClientError)
     assert raw.refused
     assert raw.read().body.endswith(b"token")
+
+
+async def test_a_refused_reply_that_has_ended_is_waited_for_no_longer() -> None:
+    """A server may keep the connection open: the end of the reply is in its own framing."""
+    head = b"HTTP/1.1 200 OK\r\nBad Name: x\r\nContent-Length: 5\r\n\r\n"
+    async with asyncio.timeout(60):
+        raw, read = await reply_over_a_socket(head, b"tok", b"en", stays_open=True)
+    assert isinstance(read, aiohttp.ClientError)
+    assert raw.read().body == b"token"
