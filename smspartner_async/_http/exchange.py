@@ -15,12 +15,12 @@ from smspartner_async._callbacks import call_plain_or_log
 from smspartner_async._errors import SMSPartnerError
 from smspartner_async._log import log, log_fields, subject
 
-from .state import ResponseHead
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from smspartner_async._wire.codec import Request
+
+    from .state import ResponseHead
 
     OnExchange = Callable[["Exchange"], object]
 
@@ -67,7 +67,7 @@ class ExchangeReport:
     listeners: Callable[[], Sequence[OnExchange]]
     attempt: int
     polling: bool
-    head: ResponseHead = field(factory=ResponseHead, init=False)
+    head: ResponseHead
     _started: float = field(factory=lambda: asyncio.get_running_loop().time(), init=False)
 
     def send(self, error: BaseException | None) -> None:

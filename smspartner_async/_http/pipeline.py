@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import sys
@@ -12,13 +11,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from attrs import define, evolve, field
 from tenacity import stop_after_attempt
 
-from smspartner_async._errors import RateLimitError, TransportError
+from smspartner_async._error_codes import TOO_MANY_REQUESTS
+from smspartner_async._errors import TransportError
 from smspartner_async._log import is_logged
 from smspartner_async._policies import wait_asked_by
+from smspartner_async._wire.reply import retry_after
 
 from .frames import clear_frames
 from .retrying import call_until, is_passing, log_retry
-from .state import ClientState, HeldBackError
+from .state import ClientState, HeldBackError, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from .exchange import OnExchange
     from .options import ClientOptions
     from .rate_limiter import RateLimiter
-    from .state import ResponseHead
     from .transport import Transport
 
 _R = TypeVar("_R")
@@ -82,7 +82,7 @@ class RequestPipeline:
     def run_priority(
         self,
         request: Request,
-        exchange: Callable[[ResponseHead | None], Awaitable[_T]],
+        exchange: Callable[[ResponseHead], Awaitable[_T]],
         may_repeat: Callable[[BaseException], bool],
         *,
         since: float | None = None,
@@ -116,7 +116,7 @@ class RequestPipeline:
     def _attempt(
         self,
         request: Request,
-        exchange: Callable[[ResponseHead | None], Awaitable[_R]],
+        exchange: Callable[[ResponseHead], Awaitable[_R]],
         read: Callable[[_R], _T],
         number: int,
         *,
@@ -141,7 +141,7 @@ class RequestPipeline:
     async def _run(
         self,
         request: Request,
-        exchange: Callable[[ResponseHead | None], Awaitable[_R]],
+        exchange: Callable[[ResponseHead], Awaitable[_R]],
         read: Callable[[_R], _T],
         listeners: Callable[[], Sequence[OnExchange]],
         number: int = 1,
@@ -152,7 +152,7 @@ class RequestPipeline:
     ) -> _T:
         """Run a granted exchange; report it, and let a 429 pause all requests."""
         outer = sys.exception()
-        report = None
+        head, report = ResponseHead(), None
         if listeners() or is_logged():
             from .exchange import ExchangeReport  # noqa: PLC0415 - nobody else pays for it
 
@@ -162,21 +162,23 @@ class RequestPipeline:
                 listeners=listeners,
                 attempt=number,
                 polling=polling,
+                head=head,
             )
         while True:
             try:
-                result = read(await exchange(None if report is None else report.head))
+                result = read(await exchange(head))
             except HeldBackError:
                 self.limiter.hand_back(pooled=pooled)
             except BaseException as error:
                 if report is not None:
                     report.send(error)
-                self._pause_after(error)
+                self._pause_after(head)
                 if pooled:
                     self.limiter.release()
                 clear_frames(error, outer)
                 raise
             else:
+                self._pause_after(head)
                 if pooled:
                     self.limiter.release()
                 if report is not None:
@@ -191,11 +193,12 @@ class RequestPipeline:
                 since=_FIRST,
             )
 
-    def _pause_after(self, error: BaseException) -> None:
-        # A rent that ran to completion after a cancellation has its error as the cause.
-        failure = error.__cause__ if isinstance(error, asyncio.CancelledError) else error
-        if isinstance(failure, RateLimitError) and failure.retry_after is not None:
-            self.limiter.cool_down(failure.retry_after)
+    def _pause_after(self, head: ResponseHead) -> None:
+        # Whatever came of its body, and of the call: a rent may be paid, or cancelled.
+        if head.http_status == TOO_MANY_REQUESTS:
+            seconds = retry_after(head.headers)
+            if seconds is not None:
+                self.limiter.cool_down(seconds)
 
     def _listeners(self) -> Sequence[OnExchange]:
         return self.options.listeners

@@ -184,6 +184,7 @@ class Download:
         sending.raw_limit = _KEPT_IN_MEMORY
         facts: ReplyFacts | None = None
         failure: SMSPartnerError | None = None
+        came: Reply | None = None
         reply: Reply | None = None
         try:
             async with (
@@ -192,14 +193,15 @@ class Download:
             ):
                 if head is not None:
                     head.take(response)
-                facts = ReplyFacts.of(response.status, response.headers)
+                came = Reply(response.status, response.headers, b"")
+                facts = ReplyFacts.of(came.status, came.headers)
                 await self._receive(part, disk, response.content, facts, stall)
                 if rest := _excess(sending, facts):
                     await disk(part.write, rest)
                     words = "The reply is longer than its head announced."
                     failure = TransportError(words, maybe_sent=True)
                 else:
-                    reply = Reply(response.status, response.headers, b"")
+                    reply = came
         except DiskError:
             pass  # in `part.failure`
         except TRANSPORT_ERRORS as error:
@@ -209,6 +211,8 @@ class Download:
         except asyncio.CancelledError:
             await self._keep_refused(part, disk, sending, facts)
             raise
+        if came is not None and came.status in ASKED_AGAIN:
+            reply = came  # whole or not, it is no file, unless there are numbers in it
         # Outside the handlers: aiohttp's error would be the context of what is raised.
         if part.failure is None and reply is not None and facts is not None:
             # Even if closing the connection failed or took too long.

@@ -227,9 +227,14 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
     A date is read against the reply's own `Date`, so that this clock may be wrong; without
     one, against `now`. Whether the vendor sends the header is undocumented. A wait that is zero,
-    past, negative, infinite or unreadable is none.
+    past, negative, infinite or unreadable is none; of several, the longest counts.
     """
-    text = headers.get("Retry-After", "").strip()
+    texts = (value.strip() for name, value in headers.items() if name.lower() == "retry-after")
+    return max((_wait(text, headers, now) for text in texts), default=0.0) or None
+
+
+def _wait(text: str, headers: Mapping[str, str], now: datetime | None) -> float:
+    """Return the seconds of one `Retry-After`; 0 where it asks for none."""
     if re.fullmatch(_SECONDS, text):
         seconds = float(text)
     else:
@@ -238,7 +243,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
             sent_at = (now or datetime.now(UTC)).timestamp()
         moment = date_timestamp(text)
         seconds = 0.0 if moment is None else moment - sent_at
-    return seconds if 0 < seconds < math.inf else None
+    return seconds if 0 < seconds < math.inf else 0.0
 
 
 def date_timestamp(date: str) -> float | None:

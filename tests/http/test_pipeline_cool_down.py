@@ -2,10 +2,11 @@
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from fault_server import FaultServer, Reply
-from faults import busy
+from fault_server import Close, FaultServer, Reply, Send
+from faults import busy, head
 from polls import GENERATING, READY, TOKEN, Log, all_of, client_of, gaps, now, start
 from renting import TARGETING, arrival
 
@@ -133,6 +134,37 @@ async def test_a_429_pauses_all_even_if_its_rent_was_cancelled() -> None:
         await client.status(TOKEN)
     first, second = log.times
     assert second - first >= 20 - 1e-5
+
+
+def limited(body: bytes, length: int) -> Reply:
+    return Reply((Send(head(429, "Retry-After: 20", f"Content-Length: {length}") + body), Close()))
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("call", ["rent", "status", "download"])
+@pytest.mark.parametrize("body", [b"", b'{"success": fal'])
+async def test_a_429_that_was_cut_pauses_all(call: str, body: bytes, tmp_path: Path) -> None:
+    """A shared budget: the head of a 429 asks for the pause, whatever comes of its body."""
+    log = Log([limited(body, 50)])
+    async with FaultServer(log) as server, client_of(server, retry=ONCE) as client:
+        arguments = {"rent": (TARGETING,), "status": (TOKEN,), "download": (TOKEN, tmp_path / "a")}
+        await all_of(start(getattr(client, call)(*arguments[call])))
+        limited_at = now()
+        await client.status(TOKEN)
+        assert now() - limited_at == pytest.approx(20)
+
+
+@pytest.mark.looptime
+async def test_a_429_that_is_a_rental_pauses_all_after_its_token_was_asked_about() -> None:
+    """A shared budget: a rental may come as a 429; asking about its token does not wait for it."""
+    body = b'{"token": "tok-1"}'
+    log = Log([limited(body, len(body))])
+    async with FaultServer(log) as server, client_of(server, retry=ONCE) as client:
+        began = now()
+        assert (await client.rent(TARGETING)).token == "tok-1"
+        assert now() == began
+        await client.status(TOKEN)
+        assert now() - began == pytest.approx(20)
 
 
 @pytest.mark.looptime

@@ -16,6 +16,7 @@ import pytest
 from faults import ODD_RETRY_AFTERS
 from hypothesis import example, given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from replies import reply
 
 from smspartner_async._wire.reply import (
@@ -320,6 +321,14 @@ def test_no_wait(text: str) -> None:
 def test_no_header() -> None:
     """Without the header there is no wait."""
     assert retry_after({}) is None
+
+
+@pytest.mark.parametrize("first", ["0", "3", "soon", "Fri, 21 Nov 2025 12:00:05 GMT", "90"])
+def test_several_headers(first: str) -> None:
+    """A poll, 4: of several Retry-After the longest is the least wait, in whatever order."""
+    for texts in ((first, "90"), ("90", first)):
+        headers = CIMultiDict(("retry-after", text) for text in texts)
+        assert retry_after(headers, NOW) == 90
 
 
 def test_the_clock_of_a_wait() -> None:

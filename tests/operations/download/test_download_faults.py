@@ -229,7 +229,7 @@ async def test_refused_connections(path: Path) -> None:
         async with SMSPartnerClient("the-key", base_url=url, retry=policy) as client:
             downloading = asyncio.ensure_future(client.download("tok", path))
             await asyncio.sleep(0.05)
-            assert contents(path.parent) in ({}, {"contacts.csv.part": b""})
+            assert path.name not in contents(path.parent)
             async with await asyncio.start_server(answer, sock=listener):
                 await downloading
     assert contents(path.parent) == {path.name: FILE}

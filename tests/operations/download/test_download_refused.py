@@ -7,7 +7,7 @@ from pathlib import Path
 import faults
 import pytest
 from downloads import FILE, client_of, contents
-from fault_server import FaultServer, Reply, Send
+from fault_server import Close, FaultServer, Reply, Send
 
 from smspartner_async import (
     AccessDeniedError,
@@ -99,6 +99,27 @@ async def test_pages_and_notes_are_refused(folder: Path, reply: Reply, asked: in
     assert isinstance(error, ResponseError)
     assert (times, contents(folder)) == (asked, {})
     assert "01 23" not in str(error)
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+@pytest.mark.parametrize("body", [b"", b'{"success": fal', b"<html>Please come"])
+async def test_a_busy_servers_cut_reply_is_asked_again(
+    folder: Path, status: int, body: bytes
+) -> None:
+    """A file, 6: 408, 429, 502-504 are asked again when they were cut, too, and leave no litter."""
+    cut = Reply((Send(faults.head(status, "Content-Length: 50") + body), Close()))
+    path = folder / "contacts.csv"
+    async with FaultServer(cut, faults.good(FILE)) as server, client_of(server) as client:
+        await client.download("tok", path)
+    assert contents(folder) == {path.name: FILE}
+
+
+async def test_numbers_in_a_busy_servers_cut_reply_are_kept(folder: Path) -> None:
+    """A file, 4: what may be the file is kept, though its status says that the server is busy."""
+    cut = Reply((Send(faults.head(502, f"Content-Length: {2 * len(FILE)}") + FILE), Close()))
+    error, _ = await refused(cut, folder / "contacts.csv")
+    assert isinstance(error, ResponseError)
+    assert contents(folder)["contacts.csv.part"] == FILE
 
 
 @pytest.mark.parametrize(
