@@ -232,9 +232,13 @@ async def test_reports_every_check_exactly_once(
 async def test_an_event_is_frozen() -> None:
     """A poll, 7: no callback changes what another one sees."""
     heard = Heard()
+
+    def hear(event: PollEvent) -> PollEvent:
+        heard(event)
+        return event  # ignored, where it is nothing to wait for
+
     async with FaultServer(READY) as server, client_of(server) as client:
-        # What a callback returns is ignored, where it is nothing to wait for.
-        await client.wait_until_ready(TOKEN, on_poll=lambda event: (heard(event), event))
+        await client.wait_until_ready(TOKEN, on_poll=hear)
     with pytest.raises(FrozenInstanceError):
         heard.events[0].attempt = 7  # type: ignore[misc] # what must not work
 
