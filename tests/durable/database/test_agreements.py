@@ -13,7 +13,7 @@ from batches import after
 from faults import close_before_head, vendor_error
 from scripted import Vendor, rented
 from store_jobs import jobs_of
-from store_work import at_work, end_of, unknown, until_rent
+from store_work import at_work, end_of, unknown, until_rent, until_waiting
 
 from smspartner_async.durable import JobState, Store, _workflow
 from smspartner_async.durable._claims import JournalClaims
@@ -275,3 +275,23 @@ async def test_a_rent_that_two_spellings_may_mean_is_left_alone(
     line = {"at": "2026-01-02", "job": "job-1", "run": 1, "nonce": "n", "sending": "{}"}
     claims.add(line, "w", tmp_path / "w.jsonl")
     assert await store._database.run(agreements.adopt, lambda _: claims) == []
+
+
+async def test_a_paid_job_whose_folder_was_moved_brings_its_file_to_the_new_one(
+    store: Store, tmp_path: Path
+) -> None:
+    """DBOS keeps the input of the run before, and the old path with it: a new run continues."""
+    (job,) = jobs_of(1, tmp_path)
+    await store.submit([job])
+    async with at_work(store, Vendor(states={"tok-1": 1})):
+        await until_waiting(store, 1)
+    moved = evolve(job, path=tmp_path / "moved" / "1.csv")
+    moved.path.parent.mkdir()
+    await store._database.run(agreements.move, {job.id: dump_job(moved)})
+    vendor = Vendor()
+    async with at_work(store, vendor):
+        record = await end_of(store, job.id)
+    assert (record.state, record.run, record.token) == (JobState.DONE, 2, "tok-1")
+    assert moved.path.exists()
+    assert not job.path.exists()
+    assert vendor.wire == {}

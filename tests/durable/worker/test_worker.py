@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from attrs import evolve
 from batches import after
 from faults import busy, close_before_head
@@ -16,7 +18,7 @@ from store_jobs import jobs_of
 from store_work import at_work, end_of, until_waiting
 from tenacity import wait_exponential
 
-from benchmarks.durable_runs import VendorProcess, WorkerProcess
+from benchmarks.durable_runs import Postgres, VendorProcess, WorkerProcess
 from smspartner_async import (
     AuthenticationError,
     ConfigurationError,
@@ -28,7 +30,6 @@ from smspartner_async.durable._database.jobs import take_jobs
 
 if TYPE_CHECKING:
     import threading
-    from pathlib import Path
 
     from smspartner_async.sandbox import Sandbox
 
@@ -41,6 +42,33 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- beginning and ending -------------------------------------------------------------------
+
+
+def guarded(store: str, password: str) -> sa.URL:
+    """Let Postgres ask for a password, and return the URL of a store with it."""
+    admin = sa.create_engine(sa.make_url(store).set(drivername="postgresql+psycopg"))
+    with admin.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE renter LOGIN SUPERUSER PASSWORD '{password}'")
+        rules = Path(connection.exec_driver_sql("SHOW hba_file").scalar_one())
+        rules.write_text(f"local all renter scram-sha-256\n{rules.read_text()}")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+    admin.dispose()
+    return sa.make_url(store).set(username="renter", password=password)
+
+
+async def test_a_password_reaches_the_database_of_the_workflows_too(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """Postgres may ask for one, whatever a message shows in its place."""
+    url = guarded(postgres.store("guarded"), "p@ss:w/rd")
+    async with Store(url.render_as_string(hide_password=False)) as store:
+        await store.submit(jobs_of(1, tmp_path))
+        async with at_work(store, Vendor(), journal=tmp_path / "journal"):
+            assert (await end_of(store, "job-1")).state is JobState.DONE
+    with pytest.raises(StoreError, match="password") as caught:
+        async with Store(url.set(password="guess").render_as_string(hide_password=False)):
+            pass
+    assert "guess" not in str(caught.value)
 
 
 async def test_a_queue_is_read_when_a_job_has_changed_and_not_on_and_on(
