@@ -16,7 +16,12 @@ from smspartner_async import Targeting
 from smspartner_async.durable import JobConflictError, JobState, Store
 from smspartner_async.durable._database import agreements
 from smspartner_async.durable._database.tables import JOBS
-from smspartner_async.durable._identity import buys_the_same, differences, same_id
+from smspartner_async.durable._identity import (
+    NO_INTEREST,
+    buys_the_same,
+    differences,
+    same_id,
+)
 from smspartner_async.durable._records import dump_job
 
 if TYPE_CHECKING:
@@ -83,6 +88,12 @@ def test_what_is_bought_is_whom_and_how_many(
     other = dump_job(job(folder=tmp_path, **changes))
     assert differences(one, other) == fields
     assert buys_the_same(fields) is same
+
+
+def test_what_a_cleaned_job_bought_nobody_knows(tmp_path: Path) -> None:
+    """A row with its id is the job, whatever it asks for: nothing is rented for it again."""
+    cleaned = dump_job(job(folder=tmp_path, targeting={"interest": NO_INTEREST}))
+    assert differences(cleaned, dump_job(job(folder=tmp_path))) == ()
 
 
 def test_a_path_over_a_link_is_the_same_path(tmp_path: Path) -> None:
