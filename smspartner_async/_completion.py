@@ -37,7 +37,7 @@ async def run_to_completion(
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            with _shield() if cancelled is not None else nullcontext():
+            with anyio_shield() if cancelled is not None else nullcontext():
                 await asyncio.wait((task,))
         except asyncio.CancelledError as error:
             cancelled = error
@@ -51,7 +51,7 @@ async def run_to_completion(
     raise cancelled
 
 
-def _shield() -> AbstractContextManager[object]:
+def anyio_shield() -> AbstractContextManager[object]:
     """Return a scope that keeps anyio from cancelling the running task again in every loop turn.
 
     Only in a scope of anyio's that was cancelled: elsewhere there is nothing to shield from.

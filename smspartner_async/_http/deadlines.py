@@ -92,12 +92,12 @@ class Deadlines:
     async def end_all(self) -> None:
         """End all that is under way now, as if its time were over."""
         self.all_ended = True
+        self._cancel_timer()
         for deadline in self._open:
             deadline.end()
         for _ in range(_TURNS_TO_END):
             if self._open:
                 await asyncio.sleep(0)
-        self._cancel_timer()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -265,9 +265,11 @@ class Transport:
         """
         # Before the session is closed: that would cancel requests that wait for a connection, in
         # tasks that nobody cancelled.
-        await self._deadlines.end_all()
-        while self._own:
-            await self._own.pop().close()
+        try:
+            await self._deadlines.end_all()
+        finally:  # cancelled, too
+            while self._own:
+                await self._own.pop().close()
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._borrowed is not None:

@@ -15,6 +15,7 @@ from attrs import define, field
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from sqlalchemy.exc import DBAPIError
 
+from smspartner_async._completion import run_to_completion
 from smspartner_async._errors import (
     AccessDeniedError,
     AuthenticationError,
@@ -187,7 +188,7 @@ class WorkerRuntime:
             raise ConfigurationError("DBOS runs in this process already: pass it, as dbos=.")
         loop = asyncio.get_running_loop()  # DBOS leaves it an executor that is shut down
         stack.callback(lambda: loop.set_default_executor(ThreadPoolExecutor()))
-        stack.push_async_callback(asyncio.to_thread, DBOS.destroy)
+        stack.push_async_callback(_destroy_dbos)
         try:
             DBOS.launch()
         except Exception as error:
@@ -392,3 +393,8 @@ async def _resume(workflows: Iterable[str]) -> None:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait((task,))
+
+
+async def _destroy_dbos() -> None:
+    # To its end, however often this is cancelled: what follows takes its threads and engine away.
+    await run_to_completion(asyncio.to_thread(DBOS.destroy))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 from attrs import define, field
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
+from smspartner_async._completion import anyio_shield
 from smspartner_async._errors import ConfigurationError
 from smspartner_async._log import log, short_token
 from smspartner_async._validation import check_methods, checked_path, checked_token
@@ -67,7 +68,8 @@ class FileOnce:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        with anyio_shield():  # a cancelled scope of anyio's would cancel the downloads, too
+            await self.close()
 
     async def close(self) -> None:
         """Refuse new downloads, and wait for those in flight.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from downloads import FILE, contents, mode
 from eager import begin_tasks_at_once, needs_eager_tasks
@@ -64,6 +65,16 @@ async def test_its_end_waits_for_the_downloads_in_flight(tmp_path: Path) -> None
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(files("tok-1"), 0.1)
         assert [*contents(tmp_path).values()] == [FILE]
+
+
+async def test_its_end_in_a_cancelled_scope_of_anyios_waits_for_them_too(tmp_path: Path) -> None:
+    """A file: a scope of anyio's, which cancels in every turn of the loop, breaks nothing off."""
+    async with FaultServer(SLOW) as server, client_of(server) as client:
+        with anyio.move_on_after(0.1) as scope:
+            async with FileOnce(client, tmp_path) as files:
+                await files("tok-1")
+        assert scope.cancelled_caught
+    assert [*contents(tmp_path).values()] == [FILE]
 
 
 async def test_a_download_that_fails_at_the_end_is_its_callers_error(tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from attrs import evolve
 from batches import after
+from dbos import DBOS
 from faults import busy, close_before_head
 from scripted import Vendor, rented
 from sqlite_trouble import READ_ONLY, refusing
@@ -29,8 +33,6 @@ from smspartner_async.durable import JobState, Store, StoreError, _account, _wor
 from smspartner_async.durable._database.jobs import take_jobs
 
 if TYPE_CHECKING:
-    import threading
-
     from smspartner_async.sandbox import Sandbox
 
 QUICK = PollingPolicy(first_interval=0.05, max_interval=0.2)
@@ -54,6 +56,24 @@ def guarded(store: str, password: str) -> sa.URL:
         connection.exec_driver_sql("SELECT pg_reload_conf()")
     admin.dispose()
     return sa.make_url(store).set(username="renter", password=password)
+
+
+async def test_a_worker_ends_its_dbos_in_a_cancelled_scope_too(
+    client: SMSPartnerClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scope of anyio's cancels in every turn: DBOS is not left to end beside the next worker."""
+    destroy, ended = DBOS.destroy, threading.Event()
+
+    def destroy_slowly() -> None:
+        time.sleep(0.3)
+        destroy()
+        ended.set()
+
+    monkeypatch.setattr(DBOS, "destroy", destroy_slowly)
+    with anyio.CancelScope() as scope:
+        async with store.worker(client):
+            scope.cancel()
+    assert ended.is_set()
 
 
 async def test_a_password_reaches_the_database_of_the_workflows_too(

@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
+import anyio
 import faults
 import pytest
 from exchanges import (
     PAYLOAD,
     Exchange,
     both_ways,
+    pooled,
     send_unpooled,
     transport_to,
 )
 from fault_server import FaultServer
 from relay import Authority
 
+from smspartner_async import TransportError
 from smspartner_async._http.state import SendState
 
 
@@ -126,3 +129,20 @@ async def test_a_cancellation_before_the_reply_is_raised(exchange: Exchange) -> 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_close_that_is_cancelled_closes_the_connections_too() -> None:
+    """A client that is closed in a cancelled scope leaves no session open, and no request."""
+    async with (
+        FaultServer(faults.stall_within_body(PAYLOAD)) as server,
+        transport_to(server.base_url) as there,
+    ):
+        under_way = asyncio.ensure_future(pooled(there, SendState()))
+        await asyncio.sleep(0.05)
+        (session,) = there._own
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await there.close()
+        assert session.closed
+        with pytest.raises(TransportError, match="closed before"):
+            await under_way
