@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Final
 
 OVERWRITE_ADVICE: Final = "pass overwrite=True to replace it."
@@ -16,3 +17,8 @@ class DiskError(Exception):
 
 class NameTakenError(FileExistsError):
     """Another file has the final name; the whole file of this rental is kept in its part."""
+
+
+def loss_text(error: OSError) -> str:
+    """Return why the temporary folder took nothing; it is not known where none can be used."""
+    return ": ".join(filter(None, (error.strerror, tempfile.tempdir)))

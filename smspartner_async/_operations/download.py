@@ -386,7 +386,8 @@ def _interrupted(
     if part.rest is not None:
         words = f"{words} {_where_the_rest_is(part)}"
     if part.lost:
-        words = f"{words} What came afterwards could not be kept anywhere ({part.lost})."
+        came = "What came afterwards" if part.size else "What came"
+        words = f"{words} {came} could not be kept anywhere ({part.lost})."
     return DownloadInterruptedError(
         words,
         path=part.path,

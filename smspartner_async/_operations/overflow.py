@@ -6,9 +6,12 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MOST: Final = 64 * 2**20
 
@@ -42,14 +45,24 @@ class Overflow:
         """
         if not self._data or self.path is not None:
             return
-        fd, name = tempfile.mkstemp(prefix="smspartner-", suffix=".part")
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(self._data)
-                file.flush()
-                os.fsync(fd)
-        except OSError:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-        self.path = Path(name)
+        self.path = save_to_temporary([self._data])
+
+
+def save_to_temporary(pieces: Iterable[bytes | bytearray]) -> Path:
+    """Write a new file in the temporary folder, for its owner only, and return where it is.
+
+    Raises:
+        OSError: the temporary folder does not take it. Nothing is left there.
+    """
+    fd, name = tempfile.mkstemp(prefix="smspartner-", suffix=".part")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(fd)
+    except OSError:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    return Path(name)

@@ -9,20 +9,20 @@ import errno
 import hashlib
 import os
 import sys
-import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from smspartner_async._files import OWNER_ONLY, PRIVATE, fsync_folder, lock, open_file
+from smspartner_async._files import OWNER_ONLY, PRIVATE, fsync_folder, is_at, lock, open_file
 from smspartner_async._models import ContactFile
 
 from . import decompression
-from .disk_errors import OVERWRITE_ADVICE, DiskError, NameTakenError
+from .disk_errors import OVERWRITE_ADVICE, DiskError, NameTakenError, loss_text
 from .final_name import give_name
-from .overflow import Overflow
+from .overflow import Overflow, save_to_temporary
 from .part_name import Claim, PartState, claim_part
 from .reserved_room import ReservedRoom
 from .sidecar import Digest, Sidecar
@@ -51,7 +51,7 @@ class PartFile:
         reply: the facts of the reply, for a part that an earlier process left whole.
         failure: the error of the disk.
         is_refused: whether the part is known to be no contact file.
-        lost: why the rest could not be kept anywhere; empty where it was kept, or there is none.
+        lost: why the rest, or with a size of 0 all, could not be kept anywhere; else empty.
         leftovers: parts of earlier downloads that nothing proves whole.
     """
 
@@ -229,6 +229,7 @@ class PartFile:
                 f"{self.final} has appeared meanwhile. The whole file is kept in {self.path}."
             ) from None
         except OSError as error:
+            self._save_if_gone()
             raise DiskError(error) from error
         finally:
             self._end()
@@ -239,11 +240,12 @@ class PartFile:
     def keep(self) -> None:
         """Close a part that is not whole: what arrived stays in `.part`, in one copy.
 
-        What the disk refused is written to the temporary folder.
+        What the disk refused is written to the temporary folder; so is a part that was removed.
         """
         if self._fd < 0:
             return
         self._room.release()
+        self._save_if_gone()
         self._save_rest()
         if self._fd < 0:
             return
@@ -337,12 +339,24 @@ class PartFile:
             self._close()  # an open file cannot be renamed there
         give_name(source, self.final, overwrite=self._overwrite)
 
+    def _save_if_gone(self) -> None:
+        """Copy a part that is at its path no more: its folder was removed, or its disk unmounted.
+
+        Until it is closed it can be read.
+        """
+        try:
+            if self._fd >= 0 and self.size and not is_at(self._fd, self.path):
+                with self._reader() as file:
+                    self.path = save_to_temporary(iter(partial(file.read, _CHUNK), b""))
+        except OSError as error:
+            self.lost, self.size = loss_text(error), 0
+
     def _save_rest(self) -> None:
         """Save what the disk refused; if the part is empty, the saved file takes its place."""
         try:
             self._overflow.save()
         except OSError as error:
-            self.lost = f"{error.strerror}: {tempfile.gettempdir()}"
+            self.lost = loss_text(error)
         if self._overflow.path is None:
             return
         if self.size:

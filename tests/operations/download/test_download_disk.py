@@ -4,6 +4,8 @@ import asyncio
 import errno
 import itertools
 import os
+import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 import faults
 import pytest
 from downloads import FILE, client_of, contents, mode, outcome_of
-from fault_server import Await, FaultServer, Reply, Send
+from fault_server import Await, Close, FaultServer, Reply, Send
 
 from smspartner_async import (
     DownloadInterruptedError,
@@ -120,6 +122,65 @@ async def test_no_disk_takes_anything(
     assert "could not be kept anywhere (No such file or directory" in str(error)
     assert error.received == len(HALF)
     assert contents(path.parent) == {"contacts.csv.part": HALF}
+
+
+@needs_proc
+async def test_no_temporary_folder_can_be_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, 1: where all disks are full, Python finds no temporary folder: it is said as well."""
+
+    def none_found() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    fail(monkeypatch, "write", errno.ENOSPC, 2)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", none_found)
+    steps, on_progress = one_by_one(HALF, FILE[len(HALF) :])
+    script = Reply((Send(faults.good_head(FILE)), *steps))
+    async with FaultServer(script) as server, client_of(server) as client:
+        error = await outcome_of(client.download("tok", path, on_progress=on_progress))
+    assert isinstance(error, DownloadInterruptedError)
+    assert "could not be kept anywhere (No usable temporary directory found)" in str(error)
+    assert str(path.parent) in str(error)
+    assert contents(path.parent) == {"contacts.csv.part": HALF}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+@pytest.mark.parametrize("came", [HALF, FILE], ids=["cut", "whole"])
+async def test_a_folder_that_is_removed_meanwhile(path: Path, temporary: Path, came: bytes) -> None:
+    """A file, 1: a part that is at its path no more is copied to the temporary folder, and named.
+
+    Its disk may have been unmounted: as long as it is open it can be read.
+    """
+    pieces = (HALF, FILE[len(HALF) :])
+    steps, on_progress = one_by_one(*pieces)
+
+    def remove(received: int, expected: int | None) -> None:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        on_progress(received, expected)
+
+    script = Reply((Send(faults.good_head(FILE)), *(steps if came == FILE else steps[:2]), Close()))
+    async with FaultServer(script) as server, client_of(server) as client:
+        error = await outcome_of(client.download("tok", path, on_progress=remove))
+        assert server.count("download") == 1
+    assert isinstance(error, DownloadInterruptedError)
+    assert (error.received, error.path.read_bytes()) == (len(came), came)
+    assert contents(temporary) == {error.path.name: came}
+    assert mode(error.path) == 0o600
+    assert f"What arrived is kept in {error.path}" in str(error)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+async def test_a_removed_folder_and_no_temporary_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file, 1: what can be kept nowhere is not said to be kept."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
+        removed = lambda *_: shutil.rmtree(path.parent, ignore_errors=True)  # noqa: E731 - short
+        error = await outcome_of(client.download("tok", path, on_progress=removed))
+    assert isinstance(error, DownloadInterruptedError)
+    assert "What came could not be kept anywhere (No such file or directory" in str(error)
+    assert "is kept in" not in str(error)
 
 
 @needs_proc
