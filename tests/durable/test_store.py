@@ -144,11 +144,13 @@ def test_without_the_extra_it_says_what_to_install(module: str) -> None:
     assert "pip install 'smspartner_async[durable]'" in ran.stdout
 
 
+@pytest.mark.parametrize("all_every", [1, 30])
 async def test_a_watch_sees_what_was_written_late(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_every: int
 ) -> None:
-    """A change whose time is long past when it is at last in the database is not passed over."""
+    """A change whose time is long past when it is at last in the database is yielded, and once."""
     monkeypatch.setattr(durable_store, "_OVERLAP", 0)
+    monkeypatch.setattr(durable_store, "_READ_ALL_EVERY", all_every)
     await store.submit(jobs_of(1, tmp_path))
 
     def end(self: JobDatabase, connection: sa.Connection) -> None:
@@ -172,14 +174,14 @@ async def test_a_watch_sees_what_was_written_late(
 async def test_a_watch_reads_what_has_changed_since_its_last_look(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not all jobs of a large store, each second."""
+    """Not all jobs of a large store, each second; once it is there, the store may be away."""
     monkeypatch.setattr(durable_store, "_OVERLAP", 0)
-    read, numbers, enough = JobDatabase.read_jobs, list[int](), asyncio.Event()
+    read, looks, enough = JobDatabase.read_jobs, list[tuple[int, bool]](), asyncio.Event()
 
-    async def counted(*args: Any, **options: Any) -> Any:
-        rows = await read(*args, **options)
-        numbers.append(len(rows))
-        if len(numbers) == 3:
+    async def counted(*args: Any, reconnect: bool, **options: Any) -> Any:
+        rows = await read(*args, reconnect=reconnect, **options)
+        looks.append((len(rows), reconnect))
+        if len(looks) == 3:
             enough.set()
         return rows
 
@@ -193,7 +195,7 @@ async def test_a_watch_reads_what_has_changed_since_its_last_look(
     async with asyncio.timeout(120):  # so as not to hang where it is broken
         await enough.wait()
     watching.cancel()
-    assert numbers[:3] == [3, 0, 0]
+    assert looks[:3] == [(3, False), (0, True), (0, True)]
 
 
 @pytest.mark.parametrize(

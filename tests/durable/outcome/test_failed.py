@@ -260,6 +260,7 @@ async def test_a_full_disk_under_the_workflows_database_ends_the_worker_with_one
     await store.submit(jobs_of(1, tmp_path))
     vendor = Vendor()
     with pytest.raises(StoreError, match="disk is full"):
-        async with at_work(store, vendor), asyncio.timeout(60):
+        async with at_work(store, vendor), asyncio.timeout(60) as bound:
             await end_of(store, "job-1")
+    assert not bound.expired()
     assert vendor.wire == {}

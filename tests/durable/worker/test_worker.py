@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -44,6 +45,30 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- beginning and ending -------------------------------------------------------------------
+
+
+async def test_a_store_that_is_away_for_a_moment_is_asked_again(
+    store: Store, tmp_path: Path
+) -> None:
+    """The token of a rent goes into it then: the job is not parked meanwhile."""
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    errors = [sa.exc.OperationalError("UPDATE", None, busy)]
+
+    def away(_: sa.Connection, __: Any, statement: str, values: Any, *___: Any) -> None:
+        if "UPDATE smspartner_jobs" in statement and "tok-1" in str(values) and errors:
+            raise errors.pop()
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", away)
+    try:
+        await store.submit(jobs_of(1, tmp_path))
+        async with at_work(store, Vendor()):
+            states = [record.state async for record in store.watch(interval=0.01)]
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", away)
+    assert not errors
+    assert states[-1] is JobState.DONE
+    assert JobState.NEEDS_ATTENTION not in states
 
 
 def guarded(store: str, password: str) -> sa.URL:
