@@ -16,8 +16,9 @@ _T = TypeVar("_T")
 
 # Not the frames of the application: what those hold is not this package's to clear.
 _EMPTIED: Final = frozenset(
-    {"aiohttp", "aiosignal", "asyncio", "tenacity", "yarl", "smspartner_async"}
+    {"aiohttp", "aiosignal", "asyncio", "cattrs", "tenacity", "yarl", "smspartner_async"}
 )
+_GENERATED: Final = "<cattrs "  # code without a module, made for our models: it holds a reply
 
 
 def clear_frames(error: BaseException, outer: BaseException | None = None) -> None:
@@ -36,7 +37,8 @@ def clear_frames(error: BaseException, outer: BaseException | None = None) -> No
             continue
         seen.add(id(one))
         for frame, _ in traceback.walk_tb(one.__traceback__):
-            if frame.f_globals.get("__name__", "").partition(".")[0] in _EMPTIED:
+            package = frame.f_globals.get("__name__", "").partition(".")[0]
+            if package in _EMPTIED or frame.f_code.co_filename.startswith(_GENERATED):
                 with suppress(RuntimeError):  # it still runs
                     frame.clear()
         left += [one.__cause__, one.__context__]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from downloads import leave_behind
 from fault_server import FaultServer
-from faults import good, html, stall_before_head, vendor_error
+from faults import good, html, json_reply, stall_before_head, vendor_error
 from renting import KEY, TARGETING, client_of, receipt
 
 from smspartner_async import (
@@ -70,6 +70,20 @@ async def test_a_cancelled_call_carries_neither_url_nor_body(name: str, tmp_path
                 async with asyncio.timeout(limit):
                     await call(client, name, tmp_path)
             assert KEY not in shown(caught.value)
+
+
+@pytest.mark.parametrize("reply", [{"success": True}, {"success": True, "credits": 5}])
+@pytest.mark.parametrize("name", ["status", "price", "credits"])
+async def test_an_answer_that_is_none_leaves_nothing_of_itself(
+    name: str, reply: dict[str, object], tmp_path: Path
+) -> None:
+    """A secret: the code that cattrs makes for a model holds the reply that it cannot read."""
+    server = FaultServer(default=json_reply({**reply, "note": f"{KEY} {NUMBER}"}))
+    async with server, client_of(server, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(SMSPartnerError) as caught:
+            await call(client, name, tmp_path)
+        assert KEY not in shown(caught.value)
+        assert NUMBER not in shown(caught.value)
 
 
 @pytest.mark.parametrize("name", ["status", "price", "credits", "rent", "download"])
