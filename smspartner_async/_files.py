@@ -11,11 +11,14 @@ import os
 import socket
 import stat
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 if sys.platform == "win32":
     import msvcrt
@@ -98,6 +101,16 @@ def fsync_folder(path: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an error of the disk: the system does not, where an open one is written."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def is_at(fd: int, path: Path) -> bool:
@@ -268,11 +281,12 @@ class JsonLines:
         Raises:
             OSError: the disk did not take it; the file is as it was before.
         """
-        self._prepare()
         data = json.dumps(line).encode() + b"\n"
-        if (written := os.write(self._fd, data)) < len(data):
-            os.ftruncate(self._fd, self.size - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        with naming(self.path):
+            self._prepare()
+            if (written := os.write(self._fd, data)) < len(data):
+                os.ftruncate(self._fd, self.size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
         """Make what was appended so far, and the file's name, survive a power cut.
@@ -280,7 +294,8 @@ class JsonLines:
         Raises:
             OSError: the disk failed.
         """
-        os.fsync(self._fd)
+        with naming(self.path):
+            os.fsync(self._fd)
         if self._is_new:
             fsync_folder(self.path)
             self._is_new = False

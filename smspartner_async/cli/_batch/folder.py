@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from smspartner_async._errors import SMSPartnerError
-from smspartner_async._files import JsonLines, parse_lines, read_file
+from smspartner_async._files import JsonLines, naming, parse_lines, read_file
 from smspartner_async.cli._exit_codes import ExitCode
 from smspartner_async.cli._formats import jobs_text
 
@@ -188,7 +188,8 @@ def is_moved(folder: Path, files: Iterable[Path]) -> bool:
 
 def settle_in(folder: Path) -> None:
     """Write down where the folder is, and which one, for `is_moved`."""
-    (folder / LOCK).write_text(json.dumps(_identity(folder)))
+    with naming(folder / LOCK):
+        (folder / LOCK).write_text(json.dumps(_identity(folder)))
 
 
 def _identity(folder: Path) -> dict[str, Any]:

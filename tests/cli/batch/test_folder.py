@@ -84,6 +84,23 @@ def test_a_disk_that_takes_no_folder_says_what_to_do(
     assert "No space left on device. Nothing was sent. Make the folder writable" in result.stderr
 
 
+def test_a_disk_that_does_not_take_where_the_folder_is_is_named(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up while the prices are read: one sentence with the file, and no money."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_jobs(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", refuse)
+        result = run(shell, "--yes")
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"Error: No space left on device: {Path('out/batch.lock')}\n")
+    assert shell.sandbox.requests["rent"] == 0
+
+
 def test_a_run_of_release_0_1_locks_the_folder_too(shell: Shell, tmp_path: Path) -> None:
     """What release 0.1 locks is locked here, too: its `results.jsonl`, where there is one."""
     write_jobs(tmp_path, 1)

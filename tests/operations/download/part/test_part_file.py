@@ -70,6 +70,17 @@ def test_locked_while_open(final: Path, make: Callable[..., PartFile]) -> None:
     make()
 
 
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_disk_that_fails_before_anything_is_sent_is_named(
+    final: Path, make: Callable[..., PartFile], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A file, 1: "No space left on device" alone would not say which of them is full."""
+    monkeypatch.setattr(os, call, failing(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"No space left on device: .*contacts\.csv\.part\.json"):
+        make()
+    assert contents(final.parent) == {}
+
+
 def test_a_part_that_cannot_be_made_leaves_nothing(
     final: Path, make: Callable[..., PartFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
