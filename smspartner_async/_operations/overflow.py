@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
+from smspartner_async._log import log, log_fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,9 +23,11 @@ class Overflow:
     """Up to 64 MiB of bytes in memory.
 
     Attributes:
+        final: where the whole file was to be.
         path: the file that they were saved to; `None` before `save`.
     """
 
+    final: Path
     path: Path | None = field(default=None, init=False)
     _data: bytearray = field(factory=bytearray, init=False)
 
@@ -45,11 +49,13 @@ class Overflow:
         """
         if not self._data or self.path is not None:
             return
-        self.path = save_to_temporary([self._data])
+        self.path = save_to_temporary([self._data], self.final)
 
 
-def save_to_temporary(pieces: Iterable[bytes | bytearray]) -> Path:
+def save_to_temporary(pieces: Iterable[bytes | bytearray], final: Path) -> Path:
     """Write a new file in the temporary folder, for its owner only, and return where it is.
+
+    The log says so: the error may never be seen, if the disk of a store is full as well.
 
     Raises:
         OSError: the temporary folder does not take it. Nothing is left there.
@@ -65,4 +71,10 @@ def save_to_temporary(pieces: Iterable[bytes | bytearray]) -> Path:
         with suppress(OSError):
             Path(name).unlink()
         raise
+    log.warning(
+        "what the disk did not take of %s is kept in %s",
+        final,
+        name,
+        extra=log_fields("download", None),
+    )
     return Path(name)

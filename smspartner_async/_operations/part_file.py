@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from smspartner_async._files import OWNER_ONLY, PRIVATE, fsync_folder, is_at, lock, open_file
 from smspartner_async._models import ContactFile
@@ -71,7 +71,9 @@ class PartFile:
     _fd: int = field(default=-1, init=False)
     _room: ReservedRoom = field(factory=ReservedRoom, init=False)
     _digest: hashlib._Hash = field(factory=hashlib.sha256, init=False)
-    _overflow: Overflow = field(factory=Overflow, init=False)
+    _overflow: Overflow = field(
+        default=Factory(lambda self: Overflow(self.final), takes_self=True), init=False
+    )
 
     @property
     def is_open(self) -> bool:
@@ -347,7 +349,8 @@ class PartFile:
         try:
             if self._fd >= 0 and self.size and not is_at(self._fd, self.path):
                 with self._reader() as file:
-                    self.path = save_to_temporary(iter(partial(file.read, _CHUNK), b""))
+                    pieces = iter(partial(file.read, _CHUNK), b"")
+                    self.path = save_to_temporary(pieces, self.final)
         except OSError as error:
             self.lost, self.size = loss_text(error), 0
 

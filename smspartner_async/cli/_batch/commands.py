@@ -97,6 +97,7 @@ def run(
         show_end,
         show_interrupted,
         show_late_tokens,
+        show_lost,
     )
     from .run import BatchRun  # noqa: PLC0415 - it takes a second
 
@@ -130,6 +131,7 @@ def run(
         ctx.meta[PAYING] = bool(one.priced.jobs)
     with without_interrupts():
         one.show_new_doubts()
+        show_lost(display, one.records, out / STORE)
         show_late_tokens(display, one.records.values(), ("--out", str(out)))
         if failed and (as_json or not one.records):
             pass  # the error says it all

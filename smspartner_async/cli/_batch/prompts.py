@@ -23,6 +23,7 @@ from .standing import known_of, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Any
 
     from smspartner_async._client import SMSPartnerClient
@@ -162,6 +163,17 @@ def show_late_tokens(
         display.note("When you have looked into them, say so for each job:")
         resolve = ("smspartner", "batch", "resolve")
         display.listed([shlex.join([*resolve, one.id, "--give-up", *where]) for one in twice])
+
+
+def show_lost(display: Display, records: Mapping[str, JobRecord], store: Path) -> None:
+    """Show the tokens of what is paid for, where the store that knew them is gone."""
+    unfinished = [one for one in records.values() if is_paid_without_file(one)]
+    if unfinished and not store.exists():
+        display.note(
+            f"{store} is gone, and with it what was known. Keep these tokens; "
+            "`smspartner download TOKEN FILE` brings the file:"
+        )
+        display.listed([f"{record.id}  token {record.token}" for record in unfinished])
 
 
 def show_interrupted(display: Display, records: Mapping[str, JobRecord], line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
+import sys
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -212,6 +213,19 @@ def test_a_disk_that_takes_nothing_more_ends_the_run_with_one_sentence(lab: Lab)
     assert "Traceback" not in err
     assert lab.run().end()[0] == 0
     assert lab.paid_for() == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+def test_a_folder_that_is_removed_takes_no_token_along(lab: Lab) -> None:
+    """Its disk may have been unmounted: what is paid is shown with its tokens, which alone help."""
+    write_jobs(lab.folder, 1)
+    lab.shop.state = 1
+    lab.shop.at["status", 1] = lambda _: shutil.rmtree(lab.folder / "out")
+    code, _, err = lab.run().end()
+    assert code == 3
+    assert "Traceback" not in err
+    assert "batch.db is gone" in err
+    assert "  job1  token tok00001\n" in err
 
 
 def test_a_copy_of_a_folder_with_paid_rows_pays_for_none_of_them(lab: Lab) -> None:

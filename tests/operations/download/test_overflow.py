@@ -15,11 +15,13 @@ def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_all_is_saved_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file, 1: what was kept is one file of mode 0600, fsynced, once."""
+def test_all_is_saved_for_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file, 1: what was kept is one file of mode 0600, fsynced, once; the log says where."""
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    overflow = Overflow()
+    overflow = Overflow(Path("contacts.csv"))
     for piece in (FILE[:100], FILE[100:]):
         assert overflow.add(memoryview(piece))
     overflow.save()
@@ -28,11 +30,14 @@ def test_all_is_saved_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [overflow.path]
     assert (overflow.path.read_bytes(), overflow.size, len(synced)) == (FILE, len(FILE), 1)
     assert os.name == "nt" or mode(overflow.path) == 0o600
+    assert caplog.messages == [
+        f"what the disk did not take of contacts.csv is kept in {overflow.path}"
+    ]
 
 
 def test_memory_is_bounded() -> None:
     """A file, 1: 64 MiB are kept, and not a byte more."""
-    overflow = Overflow()
+    overflow = Overflow(Path("contacts.csv"))
     piece = memoryview(bytes(2**20))
     assert [overflow.add(piece) for _ in range(66)] == [*[True] * 63, False, False, False]
     assert overflow.size == 64 * 2**20
@@ -40,7 +45,7 @@ def test_memory_is_bounded() -> None:
 
 def test_nothing_leaves_nothing(tmp_path: Path) -> None:
     """A file, 1: where the disk took all, the temporary folder sees nothing of it."""
-    overflow = Overflow()
+    overflow = Overflow(Path("contacts.csv"))
     overflow.save()
     assert overflow.path is None
     assert list(tmp_path.iterdir()) == []
@@ -55,7 +60,7 @@ def test_a_temporary_folder_that_takes_half(
         raise OSError
 
     monkeypatch.setattr(os, "fsync", refuse)
-    overflow = Overflow()
+    overflow = Overflow(Path("contacts.csv"))
     overflow.add(memoryview(FILE))
     with pytest.raises(OSError, match=r"^$"):
         overflow.save()
