@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -64,12 +65,18 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Run more tests at a time than there are cores: half of their time they wait.
+    """Run more tests at a time than there are cores: most of their time they wait.
 
     They wait for a clock, a process or a server.
     """
     cores = os.cpu_count() or 1
-    return max(cores, min(2 * cores, 8))
+    return max(cores, min(3 * cores, 8))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let whoever is done take from the others: the slow tests are not one worker's alone."""
+    return import_module("xdist.scheduler").WorkStealingScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
