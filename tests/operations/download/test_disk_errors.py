@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 
 import pytest
 
-from smspartner_async._operations.disk_errors import DiskError, NameTakenError
+from smspartner_async._operations.disk_errors import DiskError, NameTakenError, loss_text
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,18 @@ def test_a_name_that_is_taken_is_pythons_own_error() -> None:
     error = NameTakenError(errno.EEXIST, os.strerror(errno.EEXIST), "contacts.csv")
     assert isinstance(error, FileExistsError)
     assert error.filename == "contacts.csv"
+
+
+@pytest.mark.parametrize(
+    ("reason", "folder", "text"),
+    [
+        ("No space left on device", "/tmp", "No space left on device: /tmp"),  # noqa: S108 - a name
+        ("No usable temporary directory found", None, "No usable temporary directory found"),
+    ],
+)
+def test_what_is_lost_says_which_folder_took_nothing(
+    monkeypatch: pytest.MonkeyPatch, reason: str, folder: str | None, text: str
+) -> None:
+    """Where no temporary folder can be used, there is none to name."""
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    assert loss_text(OSError(errno.ENOSPC, reason)) == text
