@@ -105,6 +105,7 @@ def test_a_bomb() -> None:
         (MIB + b"more", "", MIB),
         (gzip.compress(MIB + b"more"), "gzip", MIB),
     ],
+    ids=range(8),  # the bytes of gzip hold the time
 )
 def test_the_beginning(data: bytes, encoding: str, expected: bytes) -> None:
     """A file, 4: what is looked at is decompressed where it can be."""
