@@ -131,7 +131,7 @@ class Download:
             clear_frames(error, outer)  # they hold phone numbers
             raise
 
-    async def attempt(self, head: ResponseHead | None = None) -> ContactFile:
+    async def attempt(self, head: ResponseHead) -> ContactFile:
         """Request the file once, and write whatever comes to the disk.
 
         Raises:

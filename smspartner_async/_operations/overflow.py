@@ -23,11 +23,9 @@ class Overflow:
     """Up to 64 MiB of bytes in memory.
 
     Attributes:
-        final: where the whole file was to be.
         path: the file that they were saved to; `None` before `save`.
     """
 
-    final: Path
     path: Path | None = field(default=None, init=False)
     _data: bytearray = field(factory=bytearray, init=False)
 
@@ -41,15 +39,18 @@ class Overflow:
         self._data += data[: _MOST - len(self._data)]
         return len(self._data) < _MOST
 
-    def save(self) -> None:
+    def save(self, final: Path) -> None:
         """Write all to a new file in the temporary folder, for its owner only.
+
+        Args:
+            final: where the whole file was to be.
 
         Raises:
             OSError: the temporary folder does not take it either. Nothing is left there.
         """
         if not self._data or self.path is not None:
             return
-        self.path = save_to_temporary([self._data], self.final)
+        self.path = save_to_temporary([self._data], final)
 
 
 def save_to_temporary(pieces: Iterable[bytes | bytearray], final: Path) -> Path:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attrs import Factory, define, field
+from attrs import define, field
 
 from smspartner_async._files import OWNER_ONLY, PRIVATE, fsync_folder, is_at, lock, open_file
 from smspartner_async._models import ContactFile
@@ -71,9 +71,7 @@ class PartFile:
     _fd: int = field(default=-1, init=False)
     _room: ReservedRoom = field(factory=ReservedRoom, init=False)
     _digest: hashlib._Hash = field(factory=hashlib.sha256, init=False)
-    _overflow: Overflow = field(
-        default=Factory(lambda self: Overflow(self.final), takes_self=True), init=False
-    )
+    _overflow: Overflow = field(factory=Overflow, init=False)
 
     @property
     def is_open(self) -> bool:
@@ -357,7 +355,7 @@ class PartFile:
     def _save_rest(self) -> None:
         """Save what the disk refused; if the part is empty, the saved file takes its place."""
         try:
-            self._overflow.save()
+            self._overflow.save(self.final)
         except OSError as error:
             self.lost = loss_text(error)
         if self._overflow.path is None:

@@ -135,7 +135,7 @@ class Purchase:
             isinstance(error, TransportError) and not error.maybe_sent
         )
 
-    async def attempt(self, head: ResponseHead | None = None) -> Rental:
+    async def attempt(self, head: ResponseHead) -> Rental:
         """Send the rent once, and wait for its answer even if the caller is cancelled meanwhile.
 
         Raises:
@@ -174,7 +174,7 @@ class Purchase:
         if check is not None:
             await check()
 
-    async def _exchange(self, sending: _Sending, head: ResponseHead | None) -> Rental:
+    async def _exchange(self, sending: _Sending, head: ResponseHead) -> Rental:
         sent_at = datetime.now(UTC)
         failure: SMSPartnerError | None = None
         try:

@@ -89,12 +89,7 @@ async def test_a_disk_that_fails_midway(
     """A file, 1: what the disk takes no more is kept in the temporary folder, and named."""
     fail(monkeypatch, "write", number, at)
     pieces = [FILE[start : start + 600] for start in range(0, len(FILE), 600)]
-    steps, on_progress = one_by_one(*pieces)
-    script = Reply((Send(faults.good_head(FILE)), *steps))
-    async with FaultServer(script) as server, client_of(server) as client:
-        error = await outcome_of(client.download("tok", path, on_progress=on_progress))
-        assert server.count("download") == 1
-    assert isinstance(error, DownloadInterruptedError)
+    error = await interruption(path, *pieces)
     assert os.strerror(number) in str(error)
     assert (error.received, error.expected) == (len(FILE), len(FILE))
     left = contents(path.parent)
@@ -107,6 +102,17 @@ async def test_a_disk_that_fails_midway(
         assert error.path == temporary / name
 
 
+async def interruption(path: Path, *pieces: bytes) -> DownloadInterruptedError:
+    """Download a file in pieces from one request, and return what interrupts it."""
+    steps, on_progress = one_by_one(*pieces)
+    script = Reply((Send(faults.good_head(FILE)), *steps))
+    async with FaultServer(script) as server, client_of(server) as client:
+        error = await outcome_of(client.download("tok", path, on_progress=on_progress))
+        assert server.count("download") == 1
+    assert isinstance(error, DownloadInterruptedError)
+    return error
+
+
 @needs_proc
 async def test_no_disk_takes_anything(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -114,11 +120,7 @@ async def test_no_disk_takes_anything(
     """A file, 1: where the temporary folder takes nothing either, the error says what is lost."""
     fail(monkeypatch, "write", errno.ENOSPC, 2)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    steps, on_progress = one_by_one(HALF, FILE[len(HALF) :])
-    script = Reply((Send(faults.good_head(FILE)), *steps))
-    async with FaultServer(script) as server, client_of(server) as client:
-        error = await outcome_of(client.download("tok", path, on_progress=on_progress))
-    assert isinstance(error, DownloadInterruptedError)
+    error = await interruption(path, HALF, FILE[len(HALF) :])
     assert "could not be kept anywhere (No such file or directory" in str(error)
     assert error.received == len(HALF)
     assert contents(path.parent) == {"contacts.csv.part": HALF}
@@ -134,11 +136,7 @@ async def test_no_temporary_folder_can_be_used(path: Path, monkeypatch: pytest.M
     fail(monkeypatch, "write", errno.ENOSPC, 2)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_get_default_tempdir", none_found)
-    steps, on_progress = one_by_one(HALF, FILE[len(HALF) :])
-    script = Reply((Send(faults.good_head(FILE)), *steps))
-    async with FaultServer(script) as server, client_of(server) as client:
-        error = await outcome_of(client.download("tok", path, on_progress=on_progress))
-    assert isinstance(error, DownloadInterruptedError)
+    error = await interruption(path, HALF, FILE[len(HALF) :])
     assert "could not be kept anywhere (No usable temporary directory found)" in str(error)
     assert str(path.parent) in str(error)
     assert contents(path.parent) == {"contacts.csv.part": HALF}

@@ -9,6 +9,8 @@ from downloads import FILE, mode
 
 from smspartner_async._operations.overflow import Overflow
 
+FINAL = Path("contacts.csv")
+
 
 @pytest.fixture(autouse=True)
 def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,11 +23,11 @@ def test_all_is_saved_for_its_owner_only(
     """A file, 1: what was kept is one file of mode 0600, fsynced, once; the log says where."""
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    overflow = Overflow(Path("contacts.csv"))
+    overflow = Overflow()
     for piece in (FILE[:100], FILE[100:]):
         assert overflow.add(memoryview(piece))
-    overflow.save()
-    overflow.save()
+    overflow.save(FINAL)
+    overflow.save(FINAL)
     assert overflow.path is not None
     assert list(tmp_path.iterdir()) == [overflow.path]
     assert (overflow.path.read_bytes(), overflow.size, len(synced)) == (FILE, len(FILE), 1)
@@ -37,7 +39,7 @@ def test_all_is_saved_for_its_owner_only(
 
 def test_memory_is_bounded() -> None:
     """A file, 1: 64 MiB are kept, and not a byte more."""
-    overflow = Overflow(Path("contacts.csv"))
+    overflow = Overflow()
     piece = memoryview(bytes(2**20))
     assert [overflow.add(piece) for _ in range(66)] == [*[True] * 63, False, False, False]
     assert overflow.size == 64 * 2**20
@@ -45,8 +47,8 @@ def test_memory_is_bounded() -> None:
 
 def test_nothing_leaves_nothing(tmp_path: Path) -> None:
     """A file, 1: where the disk took all, the temporary folder sees nothing of it."""
-    overflow = Overflow(Path("contacts.csv"))
-    overflow.save()
+    overflow = Overflow()
+    overflow.save(FINAL)
     assert overflow.path is None
     assert list(tmp_path.iterdir()) == []
 
@@ -60,8 +62,8 @@ def test_a_temporary_folder_that_takes_half(
         raise OSError
 
     monkeypatch.setattr(os, "fsync", refuse)
-    overflow = Overflow(Path("contacts.csv"))
+    overflow = Overflow()
     overflow.add(memoryview(FILE))
     with pytest.raises(OSError, match=r"^$"):
-        overflow.save()
+        overflow.save(FINAL)
     assert list(tmp_path.iterdir()) == []
