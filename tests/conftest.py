@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import json
 import os
 import signal
 import sys
@@ -16,10 +17,12 @@ from unittest.mock import Mock
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from forked import Forked, run_module
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from smspartner_async import SMSPartnerClient
     from smspartner_async.sandbox import Sandbox
@@ -107,6 +110,21 @@ def postgres() -> Iterator[Any]:
             yield server
     except runs.PostgresMissingError as missing:
         pytest.skip(f"{missing}; these runs need it")
+
+
+@pytest.fixture
+def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes of durable runs: one that begins anew imports for a second."""
+    runs = pytest.importorskip("benchmarks.durable_runs")
+    real = runs.started
+
+    def started(program: str, options: dict[str, Any], log: Path, root: Path = runs.ROOT) -> Any:
+        if root != runs.ROOT:  # another release's
+            return real(program, options, log, root)
+        words = ("benchmarks.durable_processes", program, json.dumps(options))
+        return Forked(run_module, *words, env=os.environ, cwd=root, errors=log)
+
+    monkeypatch.setattr(runs, "started", started)
 
 
 @pytest.fixture

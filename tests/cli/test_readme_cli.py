@@ -56,15 +56,14 @@ def test_every_command_runs(
 
 def worked(shell: Shell, words: list[str], *files: str) -> tuple[int, str]:
     """Run a worker until the files are on the disk, and stop it with Ctrl-C."""
-    environment = {name: value for name, value in shell.environment.items() if value}
-    with running("-m", "smspartner_async.cli", *words, env=environment) as process:
+    with running(*words, env=shell.variables) as process:
         end = time.monotonic() + 120
         while process.poll() is None and not all(Path(file).exists() for file in files):
             assert time.monotonic() < end
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
-    return process.returncode, err
+    return process.wait(), err
 
 
 @posix_only

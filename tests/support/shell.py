@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked, run_module
 from typer.testing import CliRunner, Result
 
 from smspartner_async.cli import _app
@@ -17,6 +19,7 @@ from smspartner_async.sandbox import Sandbox
 KEY = "key-that-nobody-may-see-0123456789"
 WOMEN = ("--gender", "female", "--min-age", "25", "--max-age", "40", "--interest", "12")
 BEAUVAIS = (*WOMEN, "--zipcode", "60200", "--volume", "60200=20")
+COMMAND = "smspartner_async.cli"
 ESCAPE = "\x1b"
 NUMBER = "+3363998"
 
@@ -38,6 +41,12 @@ class Shell:
             "COLUMNS": "80",
             **dict.fromkeys(("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")),
         }
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a process on this shell."""
+        ours = {name: value for name, value in self.environment.items() if value}
+        return {**clean_environment(), **ours}
 
     def run(
         self, *arguments: str, typed: str = "", env: Mapping[str, str | None] | None = None
@@ -68,10 +77,9 @@ def spawn(*command: str, env: Mapping[str, str] | None = None, **options: Any) -
 
 
 @contextmanager
-def running(*command: str, env: Mapping[str, str] | None = None, **options: Any) -> Iterator[Any]:
-    """Run a command as a separate process, with its output piped; it ends with the block."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with spawn(*command, env=env, **pipes, **options) as process:
+def running(*words: str, env: dict[str, str], cwd: Path | None = None) -> Iterator[Forked]:
+    """Run the command as a process, with its output piped; it ends with the block."""
+    with Forked(run_module, COMMAND, *words, env=clean_environment() | env, cwd=cwd) as process:
         try:
             yield process
         finally:
@@ -89,20 +97,12 @@ def clean_environment() -> dict[str, str]:
     return {n: v for n, v in os.environ.items() if not n.startswith(ours)} | {"TERM": "xterm"}
 
 
-def on_terminal(shell: Shell, *command: str, react: Mapping[str, bytes]) -> tuple[int, str]:
+def on_terminal(shell: Shell, *words: str, react: Mapping[str, bytes]) -> tuple[int, str]:
     """Run the command on a terminal, and type when it has written something to react to."""
     import pty  # noqa: PLC0415 - Windows has none
 
     ours, theirs = pty.openpty()
-    environment = {name: value for name, value in shell.environment.items() if value}
-    process = spawn(
-        *("-c", _TAKE_TERMINAL, *command),
-        env=environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
+    process = Forked(run_module, COMMAND, *words, env=shell.variables, terminal=theirs)
     os.close(theirs)
     screen, awaited = "", dict(react)
     with process:
@@ -118,12 +118,4 @@ def on_terminal(shell: Shell, *command: str, react: Mapping[str, bytes]) -> tupl
                 os.write(ours, awaited.pop(seen))
     os.close(ours)
     shell.outputs.append(screen)
-    return process.returncode, screen
-
-
-# Only a new session gives a process the terminal whose Ctrl-C it hears.
-_TAKE_TERMINAL = """if True:
-    import fcntl, runpy, termios
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    runpy.run_module("smspartner_async.cli", run_name="__main__")
-"""
+    return process.wait(), screen

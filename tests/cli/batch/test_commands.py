@@ -41,8 +41,7 @@ def shell(make_shell: Callable[..., Shell]) -> Shell:
 
 def smspartner(shell: Shell, *words: str) -> AbstractContextManager[Any]:
     """Run the command in a separate process, which does not outlive the block."""
-    environment = {name: value for name, value in shell.environment.items() if value}
-    return running("-m", "smspartner_async.cli", *words, env=environment)
+    return running(*words, env=shell.variables)
 
 
 def finished(shell: Shell, *words: str) -> tuple[int, str, str]:

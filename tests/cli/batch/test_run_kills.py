@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, field
 from fault_server import FaultServer
-from processes import SENDING, TOKEN, TOKEN_KEPT, Command, Place, start
+from processes import SENDING, TOKEN, TOKEN_KEPT, Place, start
 from shell import KEY, posix_only
 from shop import FILE, Shop
 
@@ -23,6 +23,8 @@ from .test_run_stops import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from forked import Forked
 
 pytest.importorskip("dbos")
 resource: Any = pytest.importorskip("resource")
@@ -42,7 +44,7 @@ class Lab:
     url: str
     shop: Shop = field(factory=Shop)
 
-    def run(self, trap: tuple[Place, int] | None = None, out: str = "out") -> Command:
+    def run(self, trap: tuple[Place, int] | None = None, out: str = "out") -> Forked:
         env = {"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": self.url}
         return start(self.folder, *RUN, "--out", out, env=env, trap=trap)
 
@@ -50,12 +52,12 @@ class Lab:
         """Run until a place in the code, or a request that comes; there the signal comes."""
         if isinstance(where, Place):
             return self.run((where, number)).end()
-        running: list[Command] = []
+        running: list[Forked] = []
         begun = threading.Event()
 
         def stop(_: int) -> None:
             begun.wait()
-            running[0].send(number)
+            running[0].send_signal(number)
 
         self.shop.at[where] = stop
         running.append(self.run())
@@ -186,7 +188,7 @@ def test_ctrl_c_shows_what_is_kept_of_a_file(lab: Lab) -> None:
     part = lab.folder / "out" / "job1.csv.part"
     running = lab.run()
     until(lambda: part.exists() and part.stat().st_size > 0)
-    running.send(signal.SIGINT)
+    running.send_signal(signal.SIGINT)
     code, _, err = running.end()
     assert code == 3
     assert "job1  token tok00001" in err
@@ -197,7 +199,7 @@ def test_ctrl_c_shows_what_is_kept_of_a_file(lab: Lab) -> None:
 def test_a_disk_that_takes_nothing_more_ends_the_run_with_one_sentence(lab: Lab) -> None:
     """As a quota does, in the middle of a run; typed again, nothing is paid twice."""
     write_jobs(lab.folder, 1, 2, 3, 4)
-    running: list[Command] = []
+    running: list[Forked] = []
     begun = threading.Event()
 
     def limit(_: int) -> None:

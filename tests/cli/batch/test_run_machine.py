@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 from attrs import frozen
 from fault_server import FaultServer
+from forked import Forked
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,7 +32,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from processes import SENDING, TOKEN, TOKEN_KEPT, Command, Place, start
+from processes import SENDING, TOKEN, TOKEN_KEPT, Place, start
 from shell import KEY, posix_only
 from shop import Shop
 
@@ -208,7 +209,7 @@ class Batch(RuleBasedStateMachine):
         at_a_time: int = 10,
     ) -> None:
         """Run the batch; something happens at a moment of it. Then look at everything."""
-        shop, command, begun = self.shop, list[Command](), threading.Event()
+        shop, command, begun = self.shop, list[Forked](), threading.Event()
         self.rows, self.withdrawn, self.is_whole = rows, set(), False
         self._write_list()
         before, lost = len(shop.charges), {*shop.loses}

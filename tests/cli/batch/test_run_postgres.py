@@ -34,7 +34,7 @@ from smspartner_async.durable import JobRecord, Store
 from smspartner_async.durable._records import OPEN
 
 JOBS = [*range(1, 13)]
-pytestmark = posix_only
+pytestmark = [posix_only, pytest.mark.usefixtures("quick_processes")]
 WORKER = ("worker", "--no-limit", *QUICKLY, "--concurrency", "4", "--take-over-after", "2")
 
 
@@ -51,13 +51,12 @@ class Machine:
     @contextmanager
     def running(self, *words: str) -> Iterator[Any]:
         self.home.mkdir(exist_ok=True)
-        command = ("-m", "smspartner_async.cli", *words, "--store", self.url)
         environment = {
             "HOME": str(self.home),
             "SMSPARTNER_API_KEY": self.vendor.key,
             "SMSPARTNER_BASE_URL": self.vendor.url,
         }
-        with running(*command, env=environment, cwd=self.out) as process:
+        with running(*words, "--store", self.url, env=environment, cwd=self.out) as process:
             yield process
 
     def does(self, *words: str) -> str:

@@ -44,7 +44,7 @@ def _in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def batch(url: str, *options: str) -> AbstractContextManager[Any]:
     """Run the batch in a separate process, which does not outlive the block."""
     environment = {"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": url}
-    return running("-m", "smspartner_async.cli", *RUN, *options, env=environment)
+    return running(*RUN, *options, env=environment)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -71,6 +71,7 @@ def is_of_release_0_1(part: Path) -> bool:
     sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42),
     reason="release 0.1 needs SQLite 3.42 under Python 3.12 and newer",
 )
+@pytest.mark.usefixtures("quick_processes")
 @pytest.mark.parametrize("seed", [1, 2] if os.environ.get("CI_LONG") else [1])
 def test_workers_of_both_releases_share_a_store_through_a_whole_batch(
     release_0_1: Path, tmp_path: Path, seed: int

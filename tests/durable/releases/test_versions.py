@@ -7,6 +7,7 @@ import pickle
 import shutil
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from dbos import DBOSClient
 from store_jobs import jobs_of
 from store_work import end_of, until_waiting
@@ -83,6 +84,7 @@ def test_a_failure_that_another_release_wrote_down_is_read() -> None:
     assert failure.facts == {"error": "the vendor is busy"}, RULE
 
 
+@pytest.mark.usefixtures("quick_processes")
 async def test_jobs_of_another_release_continue(store: Store, tmp_path: Path) -> None:
     """A worker of a release whose source differs is killed; this one continues its jobs.
 

@@ -15,6 +15,8 @@ from benchmarks.durable_runs import (
     sqlite_run,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 
 @pytest.mark.parametrize("seed", range(len(MOMENTS)))
 def test_a_killed_worker_pays_for_no_job_twice(seed: int, tmp_path: Path) -> None:

@@ -252,6 +252,7 @@ async def test_trouble_that_passes_ends_no_job_and_it_is_paid_once(
 # --- taking over ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick_processes")
 async def test_the_jobs_of_a_dead_worker_are_taken_over(store: Store, tmp_path: Path) -> None:
     """A worker that is killed leaves waits to the others, who bring the files unasked."""
     await store.submit(jobs_of(3, tmp_path))

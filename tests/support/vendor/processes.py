@@ -1,33 +1,20 @@
-"""The command as separate processes that begin quickly, and can be stopped at an exact place.
-
-They are forked from a server that has imported everything. Only POSIX has such servers.
-"""
+"""The command as separate processes that can be stopped at an exact place."""
 
 from __future__ import annotations
 
 import importlib
-import itertools
-import multiprocessing
 import os
-import signal
-import sys
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, frozen
+from forked import Forked, run_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from multiprocessing.context import ForkServerProcess
+    from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
 
-_IMPORTED_ONCE: Final = (
-    *("pytest", "dbos", "dbos._migration", "smspartner_async.cli._worker"),
-    *("smspartner_async.cli._batch.run", "smspartner_async.cli._batch.standing"),
-)
-_NUMBERS: Final = itertools.count(1)
 _WATCHING: Final = 0.03  # seconds between two looks of a run at its store: tests need not wait
-_PATIENCE: Final = 120.0  # seconds; a process that lives longer hangs
 
 
 @frozen
@@ -65,33 +52,6 @@ class Place:
         setattr(holder, self.function, trapped)
 
 
-@frozen
-class Command:
-    """A `smspartner` that runs, or has run."""
-
-    process: ForkServerProcess
-    output: Path
-
-    @property
-    def pid(self) -> int:
-        assert self.process.pid is not None
-        return self.process.pid
-
-    def send(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-    def end(self) -> tuple[int, str, str]:
-        """Wait for its end; return its exit code (-9 after a kill) and its output."""
-        self.process.join(_PATIENCE)
-        if self.process.exitcode is None:
-            self.process.kill()
-            raise AssertionError(f"it hangs: {self.output.with_suffix('.err').read_text()}")
-        code = self.process.exitcode
-        self.process.close()
-        out, err = (self.output.with_suffix(end).read_text() for end in (".out", ".err"))
-        return code, out, err
-
-
 SENDING: Final = Place("smspartner_async._files", "JsonLines", "append", "'sending'", after=True)
 """The journal says that a rent is about to be sent, and nothing was sent."""
 TOKEN: Final = Place("smspartner_async._files", "JsonLines", "append", "'token': 'tok0")
@@ -102,40 +62,19 @@ TOKEN_KEPT: Final = evolve(TOKEN, after=True)
 
 def start(
     folder: Path,
-    *arguments: str,
+    *words: str,
     env: Mapping[str, str],
     trap: tuple[Place, int] | None = None,
-) -> Command:
-    """Begin a `smspartner` in a folder, whose output goes to files beside it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_IMPORTED_ONCE])
-    output = folder.parent / f"output-{next(_NUMBERS)}"
-    process = context.Process(target=_run, args=(folder, output, arguments, dict(env), trap))
-    process.start()
-    return Command(process, output)
+) -> Forked:
+    """Begin a `smspartner` in a folder."""
+    return Forked(_trapped, trap, *words, env={**os.environ, **env}, cwd=folder)
 
 
-def _run(
-    folder: Path,
-    output: Path,
-    arguments: tuple[str, ...],
-    env: dict[str, str],
-    trap: tuple[Place, int] | None,
-) -> None:
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(folder)
-    for fd, end in ((1, ".out"), (2, ".err")):
-        os.dup2(os.open(output.with_suffix(end), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
-    os.environ.update(env)
-    sys.argv = ["smspartner", *arguments]
-    from smspartner_async import cli  # noqa: PLC0415 - when it is all set
-    from smspartner_async.cli._batch import run  # noqa: PLC0415 - too
+def _trapped(trap: tuple[Place, int] | None, *words: str) -> None:
+    from smspartner_async.cli._batch import run  # noqa: PLC0415 - when its environment is set
 
     run._POLL_EVERY = _WATCHING  # type: ignore[misc]
     if trap is not None:
         place, number = trap
         place.set_trap(number)
-    main: Callable[[], object] = cli.main
-    main()
+    run_module("smspartner_async.cli", *words)
