@@ -11,12 +11,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from shell import Shell, clean_environment, posix_only
+from shell import Shell, clean_environment, posix_only, running
 
 from .test_app_json import COMMANDS as JSON_COMMANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 COMMANDS = (
@@ -70,18 +69,15 @@ def test_the_way_of_one_rental_is_listed_first(shell: Shell) -> None:
     assert listed[:6] == ["calculate", "price", "rent", "status", "wait", "download"]
 
 
-def completed(words: str, env: Mapping[str, str]) -> list[str]:
-    answer = subprocess.run(
-        (sys.executable, "-m", "smspartner_async.cli"),
-        env={**clean_environment(), "_SMSPARTNER_COMPLETE": "complete_bash", **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.stderr == ""
-    return answer.stdout.split()
+def completed(words: str, env: dict[str, str]) -> list[str]:
+    asked = {"_SMSPARTNER_COMPLETE": "complete_bash", **env}
+    with running(env=asked) as process:
+        out, err = process.communicate()
+    assert err == ""
+    return out.split()
 
 
+@posix_only
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -105,13 +101,9 @@ def test_the_completion_script_is_one(name: str) -> None:
     program = shutil.which(name)
     if program is None:
         pytest.skip(f"{name} is not installed")
-    script = subprocess.run(
-        (sys.executable, "-m", "smspartner_async.cli"),
-        env={**clean_environment(), "_SMSPARTNER_COMPLETE": f"source_{name}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    with running(env={"_SMSPARTNER_COMPLETE": f"source_{name}"}) as process:
+        script, _ = process.communicate()
+    assert process.returncode == 0
     assert "_SMSPARTNER_COMPLETE=complete_" in script
     subprocess.run((program, "-n"), input=script, text=True, check=True)  # noqa: S603 - a shell
 
