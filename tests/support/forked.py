@@ -37,7 +37,7 @@ class Forked:
         arguments: what that is called with.
         env: its environment.
         cwd: its working directory; by default this process's.
-        terminal: its standard input, output and error, in a session of its own; by default, pipes.
+        terminal: its standard input, output and error, in a new session; by default, pipes.
         errors: the file at whose end its standard error goes, in place of a pipe.
     """
 
@@ -172,7 +172,7 @@ def _begin(
 def _take_terminal() -> None:
     """Begin a session, which alone gives a process the terminal whose Ctrl-C it hears."""
     import fcntl  # noqa: PLC0415 - Windows has none
-    import termios  # noqa: PLC0415 - as above
+    import termios  # noqa: PLC0415 - Windows has none
 
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
