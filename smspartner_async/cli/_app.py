@@ -30,6 +30,7 @@ try:
         ignore_signals,
         keep_in_file,
         treat_signals_as_ctrl_c,
+        without_interrupts,
     )
     from ._offline import demo, sandbox
     from ._options import (
@@ -95,22 +96,24 @@ class _Commands(TyperGroup):
             raise
         except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
             code = ExitCode.PAID_WITHOUT_FILE if kept_token(ctx) else ExitCode.INTERRUPTED
-            # A rent that was under way has its end as the cause.
-            if isinstance(interrupt.__cause__, SMSPartnerError):
-                code = gravest(code, exit_code_of(interrupt.__cause__))
-                display.error(interrupt.__cause__, code, kept_token(ctx))
-            else:
-                display.error_document(interrupt, code, kept_token(ctx))
-            display.note("Interrupted.")
-            raise typer.Exit(code) from None
+            with without_interrupts():
+                # A rent that was under way has its end as the cause.
+                if isinstance(interrupt.__cause__, SMSPartnerError):
+                    code = gravest(code, exit_code_of(interrupt.__cause__))
+                    display.error(interrupt.__cause__, code, kept_token(ctx))
+                else:
+                    display.error_document(interrupt, code, kept_token(ctx))
+                display.note("Interrupted.")
+                raise typer.Exit(code) from None
         except Exception as error:  # noqa: BLE001 - the last to handle it
-            code = exit_code_of(error, kept_token(ctx))
-            if not isinstance(error, SMSPartnerError | OSError | ValueError):  # a defect
-                traceback.print_exc()  # without local variables
-                if ctx.meta.get(PAYING) and code is ExitCode.FAILED:
-                    code = ExitCode.MAYBE_PAID
-            display.error(error, code, kept_token(ctx))
-            raise typer.Exit(code) from None
+            with without_interrupts():
+                code = exit_code_of(error, kept_token(ctx))
+                if not isinstance(error, SMSPartnerError | OSError | ValueError):  # a defect
+                    traceback.print_exc()  # without local variables
+                    if ctx.meta.get(PAYING) and code is ExitCode.FAILED:
+                        code = ExitCode.MAYBE_PAID
+                display.error(error, code, kept_token(ctx))
+                raise typer.Exit(code) from None
 
 
 app: typer.Typer = typer.Typer(

@@ -16,7 +16,7 @@ from smspartner_async.batch._job import preview
 from ._batch.commands import Concurrency, NoLimit, PerMinute, check_installed
 from ._batch.folder import LOCK, STORE
 from ._display import Display
-from ._interrupt import first_interrupt_only
+from ._interrupt import first_interrupt_only, without_interrupts
 from ._options import AsJson
 
 
@@ -81,9 +81,10 @@ def worker(
                             )
                             await asyncio.Event().wait()
             records = await opened.records()
-            show_what_continues(display, records, store)
-            if as_json:
-                display.document({"states": standing.standing(records)["states"]})
+            with without_interrupts():
+                show_what_continues(display, records, store)
+                if as_json:
+                    display.document({"states": standing.standing(records)["states"]})
 
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

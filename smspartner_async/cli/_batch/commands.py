@@ -91,17 +91,10 @@ def run(
     todo = read_jobs(jobs, out, suffix=suffix)
     if not Path(out, STORE).exists():  # a list may be emptied to rent nothing more
         _check_any(todo, jobs)
-    from .prompts import (  # noqa: PLC0415 - it takes a second
-        RunOptions,
-        show_dry_run,
-        show_end,
-        show_interrupted,
-        show_late_tokens,
-        show_lost,
-    )
+    from . import prompts  # noqa: PLC0415 - it takes a second
     from .run import BatchRun  # noqa: PLC0415 - it takes a second
 
-    options = RunOptions(
+    options = prompts.RunOptions(
         base_url=ctx.obj,
         concurrency=concurrency,
         max_requests_per_minute=max_requests_per_minute,
@@ -110,35 +103,39 @@ def run(
         dry_run=dry_run,
         moved=moved,
     )
-    ended, failed = ExitCode.SUCCESS, False
+    ended = ExitCode.SUCCESS
+    failed: Exception | None = None
     one = BatchRun(out, todo, options, display)
     try:
         with locked(out):
             asyncio.run(one.work())
     except (KeyboardInterrupt, asyncio.CancelledError):
         ended = ExitCode.INTERRUPTED
-        show_interrupted(display, one.records, typed_line(ctx))
     except typer.Exit:  # the answer was no
         ended = ExitCode.FAILED
     except BatchFolderError:
         raise
     except (SMSPartnerError, OSError, ValueError) as error:
-        ended, failed = exit_code_of(error), True
-        if not one.records:
-            asyncio.run(one.read_copy())
-        display.error(error, gravest(ended, one.exit_code()))
+        ended, failed = exit_code_of(error), error
     finally:
         ctx.meta[PAYING] = bool(one.priced.jobs)
     with without_interrupts():
+        if ended is ExitCode.INTERRUPTED:
+            prompts.show_interrupted(display, one.records, typed_line(ctx))
+        if failed is not None:
+            one.read_copy()
+            display.error(failed, gravest(ended, one.exit_code()))
         one.show_new_doubts()
-        show_lost(display, one.records, out / STORE)
-        show_late_tokens(display, one.records.values(), ("--out", str(out)))
-        if failed and (as_json or not one.records):
+        prompts.show_lost(display, one.records, out / STORE)
+        prompts.show_late_tokens(display, one.records.values(), ("--out", str(out)))
+        if failed is not None and (as_json or not one.records):
             pass  # the error says it all
         elif dry_run:
-            show_dry_run(display, one.priced)
+            prompts.show_dry_run(display, one.priced)
         else:
-            show_end(display, one.jobs, one.records, requests=one.requests, store=str(out / STORE))
+            prompts.show_end(
+                display, one.jobs, one.records, requests=one.requests, store=str(out / STORE)
+            )
         raise typer.Exit(gravest(ended, one.exit_code()))
 
 

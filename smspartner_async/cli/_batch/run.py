@@ -247,11 +247,12 @@ class BatchRun:
         """Do one piece of work of the store in one transaction."""
         await store._database.run(work, *args)  # noqa: SLF001 - its workers' transactions
 
-    async def read_copy(self) -> None:
-        """Read the records from a copy of the store, where its own disk is full or read-only."""
+    def read_copy(self) -> None:
+        """Read the records, where none are known, from a copy: the store's disk may be full."""
         with suppress(SMSPartnerError, OSError):
-            records = await records_in_copy(self.folder / STORE, self.display)
-            self.records = {record.id: record for record in records}
+            if not self.records:
+                records = asyncio.run(records_in_copy(self.folder / STORE, self.display))
+                self.records = {record.id: record for record in records}
 
     async def _read(self, store: Store) -> None:
         self.records = {record.id: record for record in await store.records()}

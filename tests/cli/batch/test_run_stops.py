@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import signal
@@ -52,6 +53,12 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+def stop_when_paid(shell: Shell, rents: int) -> None:
+    """Send Ctrl-C to this process when so many rentals are paid and polled."""
+    until(lambda: shell.sandbox.requests["rent"] >= rents and shell.sandbox.requests["status"] > 1)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_ctrl_c_shows_every_token_and_how_to_continue(
@@ -192,6 +199,28 @@ def test_a_signal_while_the_end_is_shown_changes_nothing(
     result = run(shell, "--yes", "--json")
     assert (result.exit_code, json.loads(result.stdout)["done"]) == (0, 1)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("name", ["show_interrupted", "show_lost", "show_end"])
+def test_a_signal_while_a_stop_is_shown_changes_nothing(
+    make_shell: Callable[..., Shell], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Stopped, and stopped again while that is shown: all tokens, the document, and a 3."""
+    shell = make_shell(speed=0.001)
+    write_jobs(tmp_path, 1, 2)
+    shown = getattr(prompts, name)
+
+    def interrupted(*args: Any, **more: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        shown(*args, **more)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(prompts, name, interrupted)
+    threading.Thread(target=stop_when_paid, args=(shell, 2)).start()
+    result = run(shell, "--yes", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["without_file"]) == (3, 2)
+    for rental in shell.sandbox.rentals:
+        assert f"token {rental.token}" in result.stderr
 
 
 def test_killed_while_it_rented_a_job_is_in_doubt(
