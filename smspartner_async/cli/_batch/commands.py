@@ -21,7 +21,7 @@ from smspartner_async.cli._formats import jobs_text, money
 from smspartner_async.cli._interrupt import without_interrupts
 from smspartner_async.cli._options import PAYING, AsJson, Yes, amount, typed_line
 
-from .folder import STORE, BatchFolderError, check_contents, locked, sqlite_url
+from .folder import STORE, BatchFolderError, check_contents, locked, sqlite_url, with_journals
 
 if TYPE_CHECKING:
     from smspartner_async.durable import JobRecord, Store
@@ -116,14 +116,14 @@ def run(
     except BatchFolderError:
         raise
     except (SMSPartnerError, OSError, ValueError) as error:
-        ended, failed = exit_code_of(error), error
+        failed = error
     finally:
         ctx.meta[PAYING] = bool(one.priced.jobs)
     with without_interrupts():
         if ended is ExitCode.INTERRUPTED:
             prompts.show_interrupted(display, one.records, typed_line(ctx))
         if failed is not None:
-            one.read_copy()
+            ended = exit_code_of(failed := one.read_copy(failed))
             display.error(failed, gravest(ended, one.exit_code()))
         one.show_new_doubts()
         prompts.show_lost(display, one.records, out / STORE)
@@ -367,11 +367,14 @@ async def _records(url: str, out: Path | None, display: Display) -> "tuple[JobRe
                 await adopt_from_journals(store, database, display)
             return await store.records()
     except SMSPartnerError as error:
-        with suppress(SMSPartnerError, OSError):
-            if records := await records_in_copy(database, display):
-                display.note(f"{error} What follows is read from a copy.")
-                return records
-        raise
+        try:
+            records = await records_in_copy(database, display)
+        except (SMSPartnerError, OSError):
+            raise (error if out is None else with_journals(out, error)) from None
+        if not records:
+            raise
+        display.note(f"{error} What follows is read from a copy.")
+        return records
 
 
 async def _resume(url: str, jobs: list[str], display: Display) -> dict[str, str]:

@@ -146,8 +146,18 @@ def _refusal(what: str, states: Collection[str], advice: str) -> BatchFolderErro
     counts += [f"{jobs_text(paid)} paid for without a file"] * bool(paid)
     code = ExitCode.PAID_WITHOUT_FILE if paid else ExitCode.FAILED
     left = f" ({', '.join(counts)})" if counts else ""
-    text = f"{what}{left}. Nothing was sent. {advice}"
+    text = f"{what.removesuffix('.')}{left}. Nothing was sent. {advice}"
     return BatchFolderError(text, ExitCode.MAYBE_PAID if doubts else code)
+
+
+def with_journals(folder: Path, error: Exception) -> Exception:
+    """Return the error of a store that nothing can read, with what its journals have paid for."""
+    refusal = _refusal(
+        f"{error}",
+        _journaled(folder).values(),
+        "Put the store back from a copy; for another batch, use another folder.",
+    )
+    return error if refusal.exit_code is ExitCode.FAILED else refusal
 
 
 def _journaled(folder: Path) -> dict[str, str]:
@@ -168,9 +178,13 @@ def _journaled(folder: Path) -> dict[str, str]:
 
 
 def copy_store(database: Path, into: Path) -> bool:
-    """Copy a store, with what is not yet in its file, to `into`. Return whether there is one."""
+    """Copy a store, with what is not yet in its file, to `into`. Return whether there is one.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
     for suffix in ("", "-wal", "-shm", "-journal"):
-        if (path := Path(f"{database}{suffix}")).is_file():
+        if (path := Path(f"{database}{suffix}")).exists():
             shutil.copyfile(path, into / f"{STORE}{suffix}")
     return (into / STORE).exists()
 

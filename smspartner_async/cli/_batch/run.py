@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import shutil
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,7 @@ from smspartner_async.durable._claims import claims_in
 from smspartner_async.durable._database.agreements import adopt, agree, move, withdraw_all
 from smspartner_async.durable._records import dump_job
 
-from .folder import STORE, copy_store, is_moved, settle_in, sqlite_url
+from .folder import STORE, copy_store, is_moved, settle_in, sqlite_url, with_journals
 from .plan import Plan, PricedBatch, make_plan, with_known_ids
 from .progress import Progress
 from .prompts import price_and_ask, show_doubts
@@ -247,12 +247,19 @@ class BatchRun:
         """Do one piece of work of the store in one transaction."""
         await store._database.run(work, *args)  # noqa: SLF001 - its workers' transactions
 
-    def read_copy(self) -> None:
-        """Read the records, where none are known, from a copy: the store's disk may be full."""
-        with suppress(SMSPartnerError, OSError):
-            if not self.records:
-                records = asyncio.run(records_in_copy(self.folder / STORE, self.display))
-                self.records = {record.id: record for record in records}
+    def read_copy(self, error: Exception) -> Exception:
+        """Read the records, where none are known, from a copy: the store's disk may be full.
+
+        Returns the error, or where a copy is as unreadable one that says what journals know.
+        """
+        if self.records:
+            return error
+        try:
+            records = asyncio.run(records_in_copy(self.folder / STORE, self.display))
+        except (SMSPartnerError, OSError):
+            return with_journals(self.folder, error)
+        self.records = {record.id: record for record in records}
+        return error
 
     async def _read(self, store: Store) -> None:
         self.records = {record.id: record for record in await store.records()}

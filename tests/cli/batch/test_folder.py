@@ -216,6 +216,36 @@ def test_a_store_that_is_gone_pays_nothing_twice(
     assert shell.sandbox.requests.total() == before
 
 
+@pytest.mark.parametrize("damage", ["other bytes", "cut off", "a folder"])
+@pytest.mark.parametrize(("trouble", "code"), [("no file", 3), ("no reply", 4)])
+def test_of_a_store_that_nothing_can_read_the_journals_are_counted(
+    make_shell: Callable[..., Shell], tmp_path: Path, damage: str, trouble: str, code: int
+) -> None:
+    """Where even a copy of the store cannot be read, what is paid or in doubt has its exit code."""
+    shell = make_shell(speed=1e6, fail_every=1 if trouble == "no file" else None)
+    if trouble == "no reply":
+        shell.sandbox.lose_next_reply("rent")
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == code
+    before = shell.sandbox.requests.total()
+    store = Path("out", "batch.db")
+    content = store.read_bytes()
+    store.unlink()
+    if damage == "a folder":
+        store.mkdir()
+    else:
+        store.write_bytes(content[:20_000] if damage == "cut off" else b"no database" * 100)
+    for result in (
+        run(shell, "--yes", "--json"),
+        shell.run("batch", "status", "--out", "out", "--json"),
+    ):
+        error = json.loads(result.stdout)["error"]
+        assert (result.exit_code, error["exit_code"]) == (code, code), result.output
+        left = {3: "(1 job paid for without a file)", 4: "(1 job may have been paid for)"}[code]
+        assert f"{left}. Nothing was sent. Put the store back from a copy" in error["message"]
+    assert shell.sandbox.requests.total() == before
+
+
 def test_a_folder_knows_whether_it_was_moved(tmp_path: Path) -> None:
     """A folder that was moved or copied is not where it was; one behind a symlink is."""
     folder = tmp_path / "out"
