@@ -106,7 +106,9 @@ RUNNERS = {
 
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     """Run pytest as a stranger would: a new process that finds the plugin by its entry point."""
-    return pytester.runpytest_subprocess("-Werror", "-pno:cacheprovider", *options)
+    # Hypothesis would be imported for nothing, which takes as long as all else.
+    without = ("-pno:cacheprovider", "-pno:hypothesispytest")
+    return pytester.runpytest_subprocess("-Werror", *without, *options)
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
