@@ -137,6 +137,8 @@ class Wire:
         return self._get("credits", "/me")
 
     def _get(self, operation: Operation, path: str, token: str | None = None) -> Request:
+        if token == self._api_key:  # it would stand in errors, logs and stores
+            raise ValueError("This token is the API key. Pass the token of a rental.")
         plain = token if token is None or _unreserved(token) else quote_plus(token)
         more = "" if token is None else f"&token={plain}"
         return Request(operation, "GET", f"{path}?{self._key_in_query}{more}", None, token)

@@ -1,6 +1,7 @@
 """The options that several commands share, and what they say: whom to reach, and how many."""
 
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -12,6 +13,7 @@ from attrs import frozen
 
 from smspartner_async._errors import TargetingError
 from smspartner_async._models import Targeting
+from smspartner_async._validation import KEY_VARIABLE
 from smspartner_async._values.volumes import checked_volumes, parse_volumes
 
 
@@ -24,6 +26,15 @@ def amount(text: str) -> Decimal:
     if not number.is_finite() or number < 0:
         raise typer.BadParameter(f"{text!r} is not an amount of at least 0, such as 10.00.")
     return number
+
+
+def rental_token(text: str) -> str:
+    """Read a rental's token; the API key in its place is refused, before it is shown or stored."""
+    if not text.strip():
+        raise typer.BadParameter("a token is not blank.")
+    if text.strip() == os.environ.get(KEY_VARIABLE, "").strip():
+        raise typer.BadParameter("this is the API key, and not the token of a rental.")
+    return text
 
 
 def keep_line(ctx: Any, words: Sequence[str]) -> None:
@@ -58,7 +69,9 @@ def _whom(text: str, metavar: str | None = None) -> Any:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
-Token = Annotated[str, typer.Argument(metavar="TOKEN", help="What `rent` printed.")]
+Token = Annotated[
+    str, typer.Argument(parser=rental_token, metavar="TOKEN", help="What `rent` printed.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: spend the money.")]
 WORDS: Final = "smspartner.words"
 PAYING: Final = "smspartner.paying"

@@ -1,12 +1,13 @@
 """What commands share of their options: amounts, areas and volumes, as somebody types them."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from shell import Shell
+from shell import KEY, Shell
 from typer.testing import CliRunner
 
 from smspartner_async import Targeting, TargetingError
@@ -28,6 +29,30 @@ def test_no_amount(text: str) -> None:
     """Bad input: what is no amount of at least 0 is a usage error that shows one."""
     with pytest.raises(typer.BadParameter, match=r"is not an amount of at least 0, such as 10\.00"):
         _options.amount(text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("wait",),
+        ("download", "numbers.csv"),
+        ("batch", "resolve", "job1", "--out", "out", "--token"),
+    ],
+)
+@pytest.mark.parametrize("given", [f" {KEY} ", KEY, " "])
+def test_the_key_is_no_token(
+    words: tuple[str, ...], given: str, monkeypatch: pytest.MonkeyPatch, shell: Shell
+) -> None:
+    """A secret: the key in a token's place is refused, and neither shown, stored nor sent."""
+    monkeypatch.setenv("SMSPARTNER_API_KEY", KEY)
+    place = 1 if words[0] == "download" else len(words)
+    result = shell.run(*words[:place], given, *words[place:], "--json")
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["exit_code"]) == (2, 2), result.output
+    assert "a token is not blank" in result.stderr or "this is the API key" in result.stderr
+    assert KEY not in result.output
+    assert shell.sandbox.requests.total() == 0
 
 
 def test_areas_and_volumes_once_or_repeatedly() -> None:

@@ -204,10 +204,19 @@ def test_gets(operation: str, path: str, query: dict[str, str]) -> None:
 )
 def test_odd_characters_in_a_query(odd: str) -> None:
     """Whatever characters a key or a token has, they arrive as they are and start no new field."""
-    target = Wire(odd).status_request(odd).target
-    assert parse_qsl(urlsplit(target).query) == [("apiKey", odd), ("token", odd)]
+    target = Wire(odd).status_request(f"{odd}2").target
+    assert parse_qsl(urlsplit(target).query) == [("apiKey", odd), ("token", f"{odd}2")]
     assert target.isascii()
     assert not set(" #<>\"'") & set(target)
+
+
+@pytest.mark.parametrize("operation", ["status", "download"])
+def test_the_key_is_no_token(operation: str) -> None:
+    """A secret: the key, given as a token, would stand in errors; it is refused, and not shown."""
+    with pytest.raises(
+        ValueError, match=r"^This token is the API key\. Pass the token of a rental"
+    ):
+        getattr(Wire("sesame"), f"{operation}_request")("sesame")
 
 
 def test_repr_shows_no_key() -> None:

@@ -19,7 +19,7 @@ from smspartner_async.cli._display import Display
 from smspartner_async.cli._exit_codes import ExitCode, exit_code_of, gravest
 from smspartner_async.cli._formats import jobs_text, money
 from smspartner_async.cli._interrupt import without_interrupts
-from smspartner_async.cli._options import PAYING, AsJson, Yes, amount, typed_line
+from smspartner_async.cli._options import PAYING, AsJson, Yes, amount, rental_token, typed_line
 
 from .folder import STORE, BatchFolderError, check_contents, locked, sqlite_url, with_journals
 
@@ -273,7 +273,8 @@ def resolve(
     store: StoreUrl = None,
     out: Out = None,
     token: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="It was rented: this is its token.")
+        str | None,
+        typer.Option(parser=rental_token, metavar="TOKEN", help="It was rented; its token."),
     ] = None,
     not_charged: Annotated[
         bool, typer.Option("--not-charged", help="It was not rented: it is RENTED ANEW.")
@@ -293,8 +294,6 @@ def resolve(
     """
     if [token is not None, not_charged, give_up].count(True) != 1:
         raise typer.BadParameter("give exactly one of --token, --not-charged and --give-up.")
-    if token is not None and not token.strip():
-        raise typer.BadParameter("a token is not blank.")
     if force and not not_charged:
         raise typer.BadParameter("--force goes with --not-charged alone.")
     how = {"token": token, "not_charged": not_charged, "give_up": give_up, "force": force}
