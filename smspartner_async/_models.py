@@ -235,12 +235,17 @@ class Quote:
 
     @property
     def total(self) -> Decimal | None:
-        """The price of all, which is `cost.total`; `None` where the vendor gives none.
+        """The price of all, which is `cost.total`; `None` where that is none, or below 0.
 
         >>> Quote(operation="price", cost=Cost(total=Decimal("1.80"))).total
         Decimal('1.80')
         """
-        return None if self.cost is None else self.cost.total
+        return _price_in(self.cost)
+
+
+def _price_in(cost: Cost | None) -> Decimal | None:
+    total = None if cost is None else cost.total
+    return None if total is None or total < 0 else total
 
 
 @frozen(kw_only=True)
@@ -263,12 +268,12 @@ class Rental:
 
     @property
     def total(self) -> Decimal | None:
-        """What was paid, which is `cost.total`; `None` where the vendor gives none.
+        """What was paid, which is `cost.total`; `None` where that is none, or below 0.
 
         >>> Rental(token="41ddfc6c", cost=Cost(total=Decimal("1.80"))).total
         Decimal('1.80')
         """
-        return None if self.cost is None else self.cost.total
+        return _price_in(self.cost)
 
 
 @frozen(kw_only=True)

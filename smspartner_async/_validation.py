@@ -239,7 +239,7 @@ def checked_limit(max_total: object) -> Decimal:
 def check_price(quote: Quote, max_total: Decimal) -> None:
     """Raise `PriceExceededError` for a quote above `max_total`, or one that is no price."""
     total = quote.total
-    if total is None or not 0 <= total <= max_total:
+    if total is None or total > max_total:
         raise PriceExceededError(quote=quote, max_total=max_total)
 
 

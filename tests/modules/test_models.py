@@ -255,9 +255,9 @@ def test_any_values(fields: dict[str, Any]) -> None:
 # --- totals -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cost", [None, Cost(), Cost(quantity=20)])
+@pytest.mark.parametrize("cost", [None, Cost(), Cost(quantity=20), Cost(total=Decimal(-5))])
 def test_no_total(cost: Cost | None) -> None:
-    """Where the vendor gives no price, the total is None."""
+    """Where the vendor gives no price, or one below 0, the total is None."""
     assert Quote(operation="price", cost=cost).total is None
     assert Rental(token="t", cost=cost).total is None
 

@@ -197,7 +197,7 @@ def test_prices_within_a_limit(total: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "quote", [quoted("2.51"), quoted("1e3"), quoted(None), Quote(operation="price")]
+    "quote", [quoted("2.51"), quoted("1e3"), quoted("-1"), quoted(None), Quote(operation="price")]
 )
 def test_prices_beyond_a_limit(quote: Quote) -> None:
     """A paid request, 5: a price above its limit, or none at all, is refused."""

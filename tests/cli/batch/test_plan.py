@@ -110,10 +110,14 @@ async def test_each_job_is_priced_and_what_is_refused_is_left_out(tmp_path: Path
     assert (priced.total, priced.contacts, len(counted)) == (Decimal("1.80"), 20, 3)
 
 
-async def test_a_price_that_is_not_known_makes_no_sum(tmp_path: Path) -> None:
-    """Nobody agrees to a total that leaves a job out; the dearest known prices come first."""
+@pytest.mark.parametrize("none", [None, "-1.00"])
+async def test_a_price_that_is_not_known_makes_no_sum(tmp_path: Path, none: str | None) -> None:
+    """Nobody agrees to a total that leaves a job out; the dearest known prices come first.
+
+    What is below 0 is no price, and lowers no sum.
+    """
     jobs = jobs_of(3, tmp_path)
-    replies = {1: price_of("1.80", 20), 2: price_of("2.50", 30), 3: price_of(None, 5)}
+    replies = {1: price_of("1.80", 20), 2: price_of("2.50", 30), 3: price_of(none, 5)}
     async with FaultServer(default=by_interest(replies)) as server, client_of(server) as client:
         priced = await price_jobs(client, jobs, 10, lambda: None)
     assert (priced.total, priced.contacts) == (None, 55)
