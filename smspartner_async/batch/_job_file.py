@@ -218,7 +218,7 @@ class _Reading:
                     self._name_unknown(line, values)
                     yield line, {name: _flat(value) for name, value in values.items()}
                 else:
-                    self._name(line, "", "is not a JSON object")
+                    self._name(line, "", "is not a JSON object: each line holds one job, {...}")
 
     def _job(self, line: int, values: Mapping[str, Any]) -> RentalJob | None:
         """Make the job of one row, or name everything that is wrong with it."""
@@ -240,7 +240,8 @@ class _Reading:
         max_total = tried("max_total", lambda: _money(values.get("max_total"), french=self.french))
         for name, what in problems:
             if name not in self._missing:
-                self._name(line, name, what)
+                empty = name in _REQUIRED and values.get(name) in (None, "")
+                self._name(line, name, "is missing or empty" if empty else what)
         if problems or id is None or targeting is None:
             return None
         path = self.directory / f"{id}.{self.suffix}"

@@ -85,8 +85,8 @@ def first_interrupt_only(display: Display) -> Generator[None, None, None]:
             task.cancel()
         with suppress(OSError):  # the terminal is closed
             display.note(
-                "Stopping; if a rent was sent, its answer is awaited first, and a file that is "
-                "arriving is awaited as long as bytes come within the time of a request."
+                "Stopping; if a rent was sent, its answer is awaited first, and a download that "
+                "has begun is finished, unless its bytes stop coming."
             )
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}

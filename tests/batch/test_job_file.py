@@ -224,6 +224,13 @@ def test_french_money_is_not_guessed_at(money: str) -> None:
     assert "must be an amount such as 12.50" in what
 
 
+def test_an_empty_field_that_is_needed_is_called_empty() -> None:
+    """Bad input: who fills in a spreadsheet reads what is wrong in its words, not in Python's."""
+    data = f"{HEADER}\n,,,,12,,,,06200,,\n"
+    needed = ("id", "gender", "min_age", "max_age")
+    assert sorted(problems(data)) == sorted((2, name, "is missing or empty") for name in needed)
+
+
 @pytest.mark.parametrize(
     ("volumes", "problem"),
     [

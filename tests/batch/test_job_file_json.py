@@ -82,7 +82,7 @@ def test_a_json_value_of_a_wrong_kind_is_named(change: dict[str, Any], name: str
     ("line", "what"),
     [
         ('{"id": "a",}', "not JSON at column"),
-        ("[1]", "not a JSON object"),
+        ("[1]", "is not a JSON object: each line holds one job"),
         ('{"id": "a", "id": "b"}', "'id' is given twice"),
         ('{"volumes": {"06200": 1, "06200": 2}}', "'06200' is given twice"),
         ("[" * 100_000, "is JSON that is nested too deep"),
