@@ -227,9 +227,12 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
     A date is read against the reply's own `Date`, so that this clock may be wrong; without
     one, against `now`. Whether the vendor sends the header is undocumented. A wait that is zero,
-    past, negative, infinite or unreadable is none; of several, the longest counts.
+    past, negative, infinite or unreadable is none; of several, in one line or more, the longest
+    counts.
     """
-    texts = (value.strip() for name, value in headers.items() if name.lower() == "retry-after")
+    lines = (value for name, value in headers.items() if name.lower() == "retry-after")
+    # The comma of a date parts it from the day of the week, without which it reads the same.
+    texts = {text.strip() for line in lines for text in line.split(",")}
     return max((_wait(text, headers, now) for text in texts), default=0.0) or None
 
 

@@ -301,7 +301,7 @@ def test_a_wait(text: str, seconds: float) -> None:
     "text",
     [
         *("", " ", "0", "0.0", "-0", "-1", "-1e9", "nan", "inf", "-inf", "infinity", "1e400"),
-        *("9" * 400, "soon", "1;2", "1, 2", "120 seconds", "0x10", "\x00", "\udc80", "²"),
+        *("9" * 400, "soon", "1;2", "120 seconds", "0x10", "\x00", "\udc80", "²"),
         "Fri, 21 Nov 2025 12:00:00 GMT",
         "Fri, 21 Nov 2025 11:59:59 GMT",
         "Wed, 21 Oct 2015 07:28:00 GMT",
@@ -329,6 +329,7 @@ def test_several_headers(first: str) -> None:
     for texts in ((first, "90"), ("90", first)):
         headers = CIMultiDict(("retry-after", text) for text in texts)
         assert retry_after(headers, NOW) == 90
+        assert wait_of(", ".join(texts)) == 90  # as proxies join them
 
 
 def test_the_clock_of_a_wait() -> None:
