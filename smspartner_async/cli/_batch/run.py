@@ -150,12 +150,22 @@ class BatchRun:
         """Find out what is left to do, and what may be spent on it."""
         self.jobs = with_known_ids(self.jobs, self.records.values())
         self.plan = make_plan(self.jobs, self.records)
+        self._show_cleaned()
         await self._check_place(store)
         if self.plan.is_idle():
             self.display.note("There is nothing left to do, and nothing was sent.")
             return
         self._show_doubts(self.plan.in_doubt)
         self.priced = await price_and_ask(self.client, self.plan, self.options, self.display)
+
+    def _show_cleaned(self) -> None:
+        """Say which rows are not compared with what was paid under their ids: it was removed."""
+        rows = (self.records.get(job.id) for job in self.jobs)
+        if cleaned := [one.id for one in rows if one and one.cleaned and one.token]:
+            self.display.note(
+                f"Paid and cleaned before, and not rented again: {preview(cleaned)}. Whether the "
+                "list still asks for the same cannot be known; what is new needs a new id."
+            )
 
     async def _check_place(self, store: Store | None) -> None:
         """Rent nothing in a folder that may have a twin elsewhere, until a person has said so.

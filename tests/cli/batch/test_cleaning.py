@@ -71,3 +71,18 @@ def test_without_a_terminal_and_a_yes_nothing_is_removed(shell: Shell, tmp_path:
     done = json.loads(out)
     assert (code, done["cleaned"], done["kept"], done["parts"]) == (0, ["job2"], ["job1"], [])
     assert run(shell, "--yes").exit_code == 3, "what is paid without a file is still reported"
+
+
+def test_a_cleaned_id_that_comes_back_is_named(shell: Shell, tmp_path: Path) -> None:
+    """Its row may ask for something new: it is not paid, and the run says so."""
+    write_jobs(tmp_path, 1, 2)
+    assert run(shell, "--yes").exit_code == 0
+    assert "cleaned" not in run(shell, "--yes").stderr
+    assert clean(shell, "--yes")[0] == 0
+    write_jobs(tmp_path, 2, 3)
+    again = run(shell, "--yes")
+    assert again.exit_code == 0, again.output
+    said = " ".join(again.stderr.split())
+    assert "Paid and cleaned before, and not rented again: 'job2'." in said
+    assert "what is new needs a new id" in said
+    assert shell.sandbox.requests["rent"] == 3
