@@ -338,11 +338,11 @@ class Poller:
         status, error = self._status, self._error
         log.log(
             logging.WARNING if unusual else logging.DEBUG,
-            "check %d of rental %s: %s; %s",
+            "check %d of rental %s, %s: %s",
             self._checks,
             short_token(self.token),
-            error if status is None else status.state.name,
             "the last one" if next_delay is None else f"the next one is in {next_delay:.1f} s",
+            error if status is None else status.state.name,
             extra=log_fields(
                 "status",
                 self.token,

@@ -127,7 +127,8 @@ async def test_a_check_that_failed_is_a_warning(logged: Callable[[], Logged]) ->
     async with FaultServer(faults.html(503), READY) as server, client_of(server) as client:
         await client.wait_until_ready(TOKEN)
     (warning,) = [one for one in logged() if one[0] == "WARNING"]
-    assert "check 1 of rental 01234567…" in warning[1]
+    assert warning[1].startswith("check 1 of rental 01234567…, the next one is in 0.0 s: ")
+    assert not warning[1].endswith(" s"), "the error stands last: it is whole sentences"
     assert warning[2]["http_status"] == 503
     assert warning[2]["attempt"] == 1
 
