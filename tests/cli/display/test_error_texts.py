@@ -125,13 +125,6 @@ def test_unknown_token(shell: Shell, tmp_path: Path, command: str) -> None:
     assert list(tmp_path.glob("*.csv")) == []
 
 
-def test_blank_token(shell: Shell) -> None:
-    """A token that cannot be one gives one line instead of a traceback."""
-    result = shell.run("status", " ")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: The token is blank")
-
-
 def test_second_download(shell: Shell, tmp_path: Path) -> None:
     """A second download says that the file was downloaded before, and ends with 3."""
     token = shell.rent()
