@@ -135,7 +135,7 @@ def run(options: Options) -> Section:
             "same loop is late, in shares of the time. A poll is late by "
             "the time from when it was announced to its answer. Deadlines are those of more waits "
             f"that come in meanwhile, each with its own; kept within {KEPT:.0%}, the client's last "
-            "look ahead of a deadline included. Latest end is that of the wait which ran over its "
+            "check ahead of a deadline included. Latest end is that of the wait which ran over its "
             "deadline by most."
         ),
         tables=(_costs(rows), _ends(rows), _common_ends(ends, together)),

@@ -290,7 +290,7 @@ async def measure(task: Task) -> Measured:
     measured.poll_late = _three(book.late)
     ticker.stop()
     ended = await asyncio.gather(*ends)
-    # The client keeps the last twentieth for a last look, so it may end that much earlier.
+    # The client keeps the last twentieth for a last check, so it may end that much earlier.
     measured.deadlines_kept = sum(abs(over) <= KEPT * limit + 0.001 for limit, over in ended)
     measured.latest_end = max((over for _, over in ended), default=0.0)
     await _close(who, waits, task, measured)

@@ -255,7 +255,7 @@ def wait(
     token: Token,
     *,
     timeout: Annotated[
-        int, typer.Option(min=0, metavar="SECONDS", help="Give up after; 0 looks just once.")
+        int, typer.Option(min=0, metavar="SECONDS", help="Give up after; 0 checks just once.")
     ] = 900,
     as_json: AsJson = False,
 ) -> None:

@@ -85,7 +85,7 @@ def test_a_job_keeps_its_place_and_its_value(
 def test_a_price_is_held_against_the_jobs_limit(
     limit: str | None, total: str | None, *, fits: bool
 ) -> None:
-    """A paid request, 5: a price above `max_total`, or none at all, is a PriceExceededError."""
+    """A paid request: a price above `max_total`, or none at all, is a PriceExceededError."""
     capped = job(max_total=None if limit is None else Decimal(limit))
     cost = None if total is None else Cost(total=Decimal(total))
     quote = Quote(operation="price", cost=cost)
@@ -156,7 +156,7 @@ def test_two_jobs_have_two_ids_and_two_files(
     ],
 )
 def test_no_job_has_the_name_of_anothers_part(one: str, other: str) -> None:
-    """A file, 3: a path that another job's download uses on its way is refused, in any order."""
+    """A file: a path that another job's download uses on its way is refused, in any order."""
     pair = [job("one", one), job("other", other)]
     for jobs in (pair, pair[::-1]):
         with pytest.raises(ValueError, match="parts of other jobs' files"):
@@ -165,7 +165,7 @@ def test_no_job_has_the_name_of_anothers_part(one: str, other: str) -> None:
 
 @pytest.mark.parametrize("other", ["x.party", "x.partial.csv", "xpart", "y.part", "d/x.part"])
 def test_names_that_only_look_like_parts(other: str) -> None:
-    """A file, 3: a path that no part can have is let through, beside any other."""
+    """A file: a path that no part can have is let through, beside any other."""
     assert len(checked_jobs([job("one", "x"), job("other", other)])) == 2
 
 

@@ -155,7 +155,7 @@ async def test_what_is_paid_already_is_not_paid_again(
 async def test_a_file_that_an_earlier_run_left_whole(
     client: SMSPartnerClient, sandbox: Sandbox, tmp_path: Path, *, is_whole: bool
 ) -> None:
-    """A file, 2: what was served to a run that a crash ended is finished, if it is whole."""
+    """A file: what was served to a run that a crash ended is finished, if it is whole."""
     [job] = jobs_of(1, tmp_path, volumes=VOLUMES)
     rental = await client.rent(job.targeting, job.volumes)
     await client.wait_until_ready(rental)

@@ -142,7 +142,7 @@ async def test_a_cancellation_right_after_an_unknown_outcome_is_raised() -> None
 async def test_a_cancelled_batch_reports_the_tokens_of_the_rents_in_flight(
     times: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A paid request, 4: however often cancelled, what is on its way is reported; then it ends.
+    """A paid request: however often cancelled, what is on its way is reported; then it ends.
 
     The token stands in a note of the `CancelledError` and in the log, too. What is not yet sent
     is not sent, and waits end at once.
@@ -177,7 +177,7 @@ async def test_a_cancelled_batch_reports_the_tokens_of_the_rents_in_flight(
 @pytest.mark.looptime
 @pytest.mark.usefixtures("broken_log")
 async def test_a_log_that_fails_loses_no_token_of_a_cancelled_batch() -> None:
-    """A paid request, 6: the tokens stand in the note, even if nothing can be logged."""
+    """A paid request: the tokens stand in the note, even if nothing can be logged."""
     async with FaultServer(Vendor(state=1)) as server, client_of(server) as client:
         task = asyncio.create_task(all_of(run_batch(client, jobs_of(3))))
         await asyncio.sleep(1)
@@ -219,7 +219,7 @@ async def test_an_unknown_outcome_of_a_cancelled_batch_is_reported() -> None:
 async def test_a_closed_batch_reports_its_tokens_and_leaves_nothing_running(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A paid request, 4: `aclose()` lets rents in flight finish, and returns when all ended."""
+    """A paid request: `aclose()` lets rents in flight finish, and returns when all ended."""
     vendor, diary = Vendor({1: NO, 2: after(3, rented(2))}, state=1), Diary()
     async with FaultServer(vendor) as server, client_of(server) as client:
         outcomes = run_batch(client, jobs_of(3), on_event=diary)
@@ -302,7 +302,7 @@ async def test_a_callback_is_cancelled_with_its_batch() -> None:
 
 
 async def test_the_end_of_the_loop_loses_no_token() -> None:
-    """A paid request, 4: a program that ends in the middle of a batch still reports its tokens."""
+    """A paid request: a program that ends in the middle of a batch still reports its tokens."""
     diary = Diary()
 
     async def program(base_url: str) -> None:

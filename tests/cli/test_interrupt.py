@@ -88,7 +88,7 @@ def files_in(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 async def test_a_signal_during_a_rent_costs_no_token(name: str, tmp_path: Path) -> None:
-    """A paid request, 6: however often it comes, the answer is awaited and the token shown."""
+    """A paid request: however often it comes, the answer is awaited and the token shown."""
     async with renting("-m", "smspartner_async.cli", folder=tmp_path) as program:
         for _ in range(3):
             program.send_signal(signal.Signals[name])
@@ -150,7 +150,7 @@ def test_a_signal_at_the_end_changes_no_exit_code(name: str) -> None:
 
 
 async def test_the_token_is_in_a_file_when_the_terminal_is_closed(tmp_path: Path) -> None:
-    """A paid request, 6: where nobody can see the token any more, only the owner can read it."""
+    """A paid request: where nobody can see the token any more, only the owner can read it."""
     import pty  # noqa: PLC0415 - Windows has none
 
     ours, theirs = pty.openpty()

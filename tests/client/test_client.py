@@ -90,7 +90,7 @@ async def test_a_token_is_all_that_another_process_needs(
 async def test_max_total_refuses_to_rent_above_it(
     client: SMSPartnerClient, sandbox: Sandbox
 ) -> None:
-    """A paid request, 5: `max_total` prices first, and above it nothing is rented."""
+    """A paid request: `max_total` prices first, and above it nothing is rented."""
     with pytest.raises(PriceExceededError, match="Nothing was rented") as refused:
         await client.rent(TARGETING, {"06200": 20}, max_total=Decimal("1.79"))
     assert refused.value.quote is not None

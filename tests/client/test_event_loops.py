@@ -58,7 +58,7 @@ def play(
 def test_whenever_it_is_cancelled_a_token_comes_out(
     runner: asyncio.Runner, request: pytest.FixtureRequest
 ) -> None:
-    """A paid request, 6: cancelled at any turn, either nothing was sent, or the token is found."""
+    """A paid request: cancelled at any turn, either nothing was sent, or the token is found."""
 
     async def scenario() -> None:
         arrived = set()

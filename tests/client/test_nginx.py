@@ -167,7 +167,7 @@ async def test_the_whole_path_works_through_tls(nginx: Nginx, tmp_path: Path) ->
 async def test_an_untrusted_certificate_is_named_and_nothing_is_sent(
     nginx: Nginx, operation: str, attempts: int
 ) -> None:
-    """A paid request, 2: without TLS that can be trusted, no byte leaves, however often tried."""
+    """A paid request: without TLS that can be trusted, no byte leaves, however often tried."""
     retry = RetryPolicy(attempts=attempts, first_delay=0.01)
     async with nginx.client("plain", ssl=None, retry=retry) as client:
         with pytest.raises(TransportError, match=r"TLS with 127\.0\.0\.1 failed: .*certificate"):
@@ -176,7 +176,7 @@ async def test_an_untrusted_certificate_is_named_and_nothing_is_sent(
 
 
 async def test_a_certificate_of_another_host_is_refused(nginx: Nginx) -> None:
-    """A paid request, 2: a trusted certificate for another name is none, and nothing is sent."""
+    """A paid request: a trusted certificate for another name is none, and nothing is sent."""
     async with nginx.client("plain", host="localhost", retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(TransportError, match=r"TLS with localhost failed: .*mismatch"):
             await client.rent(TARGETING)
@@ -197,7 +197,7 @@ async def test_a_rate_limit_is_lived_with(nginx: Nginx) -> None:
 
 
 async def test_waits_live_with_a_rate_limit(nginx: Nginx) -> None:
-    """A poll, 3: many waits that meet 429s all end with a file that is ready."""
+    """A poll: many waits that meet 429s all end with a file that is ready."""
     polling = PollingPolicy(first_interval=0.1, max_interval=0.5, timeout=8)
     retry = RetryPolicy(attempts=50, first_delay=0.05, max_delay=0.4)
     async with nginx.client("limited", polling=polling, retry=retry) as client:
@@ -216,7 +216,7 @@ async def test_a_wait_that_a_rate_limit_asks_for_is_waited(nginx: Nginx) -> None
 
 
 async def test_the_end_of_idle_connections_costs_no_rent(nginx: Nginx) -> None:
-    """A paid request, 1: rents around the idle timeout, and behind the last request of a pool."""
+    """A paid request: rents around the idle timeout, and behind the last request of a pool."""
     moments = random.Random(1)
     rounds = 30
 

@@ -106,7 +106,7 @@ async def test_copies_share_the_cool_down() -> None:
 
 
 async def test_copies_wait_together() -> None:
-    """One request an interval, however many copies wait for a rental; a nudge wakes them all."""
+    """One request an interval, however many copies wait for a rental; notify() wakes them all."""
     script = Script.of(GENERATING, READY)
     even = PollingPolicy(first_interval=10, jitter=0)
     async with FaultServer(default=script) as server, client_of(server, polling=even) as client:

@@ -171,7 +171,7 @@ async def test_a_watch_sees_what_was_written_late(
     assert seen == [JobState.QUEUED, JobState.GIVEN_UP]
 
 
-async def test_a_watch_reads_what_has_changed_since_its_last_look(
+async def test_a_watch_reads_what_has_changed_since_it_last_read(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not all jobs of a large store, each second; once it is there, the store may be away."""
@@ -211,7 +211,7 @@ async def test_a_watch_reads_what_has_changed_since_its_last_look(
 async def test_a_worker_does_not_begin_with_what_would_fail_later(
     store: Store, client: SMSPartnerClient, tmp_path: Path, words: str, options: dict[str, Any]
 ) -> None:
-    """Before money, 8: wrong arguments are refused before there is a journal or a worker."""
+    """Before money: wrong arguments are refused before there is a journal or a worker."""
     with pytest.raises((TypeError, ValueError), match=f"^{words}"):
         async with store.worker(**{"client": client, **options}):
             pass
@@ -230,7 +230,7 @@ async def test_where_the_journals_are(postgres: Postgres, tmp_path: Path) -> Non
 
 
 async def test_a_job_is_found_by_its_id_in_another_spelling(store: Store, tmp_path: Path) -> None:
-    """A batch, 6: where one job alone is meant."""
+    """A batch: where one job alone is meant."""
     await store.submit(jobs_of(2, tmp_path))
     assert (await store.record("JOB-1")).id == "job-1"
     with pytest.raises(LookupError, match="'job-3'"):
@@ -238,7 +238,7 @@ async def test_a_job_is_found_by_its_id_in_another_spelling(store: Store, tmp_pa
 
 
 async def test_a_withdrawal_that_comes_too_late_is_refused(store: Store, tmp_path: Path) -> None:
-    """A batch, 2: it says so, and nothing was done."""
+    """A batch: it says so, and nothing was done."""
     await store.submit(jobs_of(1, tmp_path))
     await store._database.run(claim_job, "job-1", 1, "{}", '{"nonce": "n", "worker": "w"}')
     with pytest.raises(ValueError, match=r"Too late to withdraw job 'job-1': .*Nothing was done"):

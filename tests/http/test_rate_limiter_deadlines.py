@@ -20,7 +20,7 @@ def timers() -> list[asyncio.TimerHandle]:
 
 
 async def test_each_deadline_in_the_queue_is_kept_with_one_timer() -> None:
-    """A poll, 2: whatever the order of the deadlines, each ends its own wait at its time."""
+    """A poll: whatever the order of the deadlines, each ends its own wait at its time."""
     dice = random.Random(1)
     limiter = RateLimiter(0.001)
     await limiter.acquire("status")
@@ -42,7 +42,7 @@ async def test_each_deadline_in_the_queue_is_kept_with_one_timer() -> None:
 
 
 async def test_a_deadline_that_is_over_ends_the_waiting_at_once() -> None:
-    """A poll, 2: who comes too late does not wait for its turn."""
+    """A poll: who comes too late does not wait for its turn."""
     limiter = RateLimiter(1)
     await limiter.acquire("status")
     began = now()
@@ -63,7 +63,7 @@ async def test_who_has_had_its_turn_is_kept_no_longer() -> None:
 
 
 async def test_a_deadline_holds_after_a_turn_that_was_handed_back() -> None:
-    """A poll, 2: sent back into the queue by a 429 of another, a request keeps its deadline."""
+    """A poll: sent back into the queue by a 429 of another, a request keeps its deadline."""
     limiter = RateLimiter(60)
     await limiter.acquire("status")
     began = now()

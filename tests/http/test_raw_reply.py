@@ -108,7 +108,7 @@ def test_what_came_behind_a_body_is_known(
 
 
 def test_a_body_that_is_refused_is_kept_again_from_the_refused_piece_on() -> None:
-    """A file, 5: what comes behind a broken framing is there as it came, up to the limit."""
+    """A file: what comes behind a broken framing is there as it came, up to the limit."""
     raw = fed(HEAD + b"to", limit=10)
     raw.stop()
     raw.feed(b"ken, ")

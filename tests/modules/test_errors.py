@@ -222,7 +222,7 @@ def test_messages_of_what_is_missing() -> None:
 
 @pytest.mark.parametrize("quote", [None, Quote(operation="price")])
 def test_a_price_that_is_not_known(quote: Quote | None) -> None:
-    """A paid request, 5: a price that could not be learnt is reported as such."""
+    """A paid request: a price that could not be learnt is reported as such."""
     error = PriceExceededError(quote=quote, max_total=Decimal(5))
     assert "gave no total price; the limit is 5" in str(error)
 
@@ -243,7 +243,7 @@ def test_what_became_of_a_request(maybe_sent: bool, began: bool, fate: str) -> N
 
 
 def test_the_cause_of_an_unknown_outcome() -> None:
-    """A paid request, 3: an unknown outcome carries its cause, also in its traceback."""
+    """A paid request: an unknown outcome carries its cause, also in its traceback."""
     error = next(error for error in ERRORS if isinstance(error, RentOutcomeUnknownError))
     assert error.__cause__ is error.cause
 
@@ -307,7 +307,7 @@ def test_text_cause_and_notes_travel(through: Any) -> None:
     ],
 )
 def test_the_advice_after_a_doubtful_rent(seen_token: str | None, advice: str, other: str) -> None:
-    """A paid request, 5: attribute and message give one advice, the right one, in copies too."""
+    """A paid request: attribute and message give one advice, the right one, in copies too."""
     unknown = RentOutcomeUnknownError(
         targeting=TARGETING,
         volumes=None,

@@ -209,7 +209,7 @@ async def test_a_log_that_fails_costs_no_token(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A paid request, 4: whatever the application's logging does, the token arrives twice."""
+    """A paid request: whatever the application's logging does, the token arrives twice."""
     rented: list[Rental] = []
     break_the_log(monkeypatch)
     async with FaultServer(default=faults.good(receipt())) as server, client_of(server) as client:
@@ -225,7 +225,7 @@ async def test_a_log_that_fails_hides_no_unknown_outcome(
     logged: Callable[[], Logged],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A paid request, 3: that it may have been charged is reported, even if it cannot be logged."""
+    """A paid request: that it may have been charged is reported, even if it cannot be logged."""
     break_the_log(monkeypatch)
     async with FaultServer(default=faults.html(502)) as server, client_of(server) as client:
         with pytest.raises(RentOutcomeUnknownError):
@@ -239,7 +239,7 @@ async def test_a_log_that_fails_abandons_no_rent(
     logged: Callable[[], Logged],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A paid request, 4: a rent that is cancelled runs to its answer, which is kept."""
+    """A paid request: a rent that is cancelled runs to its answer, which is kept."""
     rented: list[Rental] = []
     break_the_log(monkeypatch)
     async with (

@@ -47,7 +47,7 @@ def attempt(number: int, error: Exception | None = None) -> RetryCallState:
 
 @pytest.mark.parametrize("policy", [PollingPolicy, RetryPolicy])
 def test_policies_check_their_numbers(policy: type[Any]) -> None:
-    """A poll, 1: no number of a policy may be NaN, infinite, negative, a bool, text or missing."""
+    """A poll: no number of a policy may be NaN, infinite, negative, a bool, text or missing."""
     names = {field.name for field in policy.__attrs_attrs__} - {"timeout"} - STRATEGIES
     assert len(names) >= 3
     for name in names:
@@ -76,7 +76,7 @@ def test_policies_check_their_numbers(policy: type[Any]) -> None:
 def test_policies_know_their_ranges(
     policy: type[Any], name: str, wrong: float, right: float
 ) -> None:
-    """A poll, 1: a policy takes a number at the end of its range, and none beyond."""
+    """A poll: a policy takes a number at the end of its range, and none beyond."""
     assert getattr(policy(**{name: right}), name) == right
     with pytest.raises(ValueError, match=name):
         policy(**{name: wrong})
@@ -84,7 +84,7 @@ def test_policies_know_their_ranges(
 
 @pytest.mark.parametrize("policy", [PollingPolicy(), RetryPolicy()])
 def test_policies_are_frozen(policy: Any) -> None:
-    """A poll, 1: a policy that several clients share cannot be changed behind their backs."""
+    """A poll: a policy that several clients share cannot be changed behind their backs."""
     for field in policy.__attrs_attrs__:
         with pytest.raises(FrozenInstanceError):
             setattr(policy, field.name, 5)
@@ -94,7 +94,7 @@ def test_policies_are_frozen(policy: Any) -> None:
 
 
 def test_an_interval_grows_by_the_multiplier_up_to_the_cap() -> None:
-    """A poll, 1: without jitter, the intervals are the powers of the multiplier, capped."""
+    """A poll: without jitter, the intervals are the powers of the multiplier, capped."""
     policy = PollingPolicy(first_interval=2, multiplier=3, max_interval=30, jitter=0)
     assert [policy.interval(checks) for checks in (1, 2, 3, 4, 5)] == [2, 6, 18, 30, 30]
     steady = PollingPolicy(first_interval=5, multiplier=1, jitter=0)
@@ -112,7 +112,7 @@ def test_a_delay_doubles_up_to_the_cap_and_is_shortened_by_half_at_most() -> Non
 @pytest.mark.parametrize("number", [1, 2, 100, 2_000, 1_000_000])
 @pytest.mark.parametrize("multiplier", [2, 1e6])
 def test_backoff_does_not_overflow(number: int, multiplier: float) -> None:
-    """A poll, 1: thousands of checks later the interval still is the cap."""
+    """A poll: thousands of checks later the interval still is the cap."""
     policy = PollingPolicy(first_interval=30, max_interval=30.0, multiplier=multiplier, jitter=0)
     assert policy.interval(number) == 30
     assert RetryPolicy(first_delay=8, max_delay=8).delay(attempt(number)) <= 8
@@ -128,7 +128,7 @@ def test_backoff_does_not_overflow(number: int, multiplier: float) -> None:
 def test_any_numbers_give_an_interval_in_bounds(
     first: float, most: float, multiplier: float, jitter: float, checks: int
 ) -> None:
-    """A poll, 1: no interval is below 1 ms, above the cap, or outside of its jitter."""
+    """A poll: no interval is below 1 ms, above the cap, or outside of its jitter."""
     policy = PollingPolicy(
         first_interval=first, max_interval=most, multiplier=multiplier, jitter=jitter
     )
@@ -156,7 +156,7 @@ TENACITY: dict[str, tuple[Any, list[float]]] = {
 
 @pytest.mark.parametrize("name", TENACITY)
 def test_a_strategy_gives_the_interval_and_the_delay(name: str) -> None:
-    """A poll, 1: an interval is what the strategy returns, and never below 1 ms."""
+    """A poll: an interval is what the strategy returns, and never below 1 ms."""
     strategy, expected = TENACITY[name]
     polling, retry = PollingPolicy(wait=strategy), RetryPolicy(wait=strategy)
     assert [polling.interval(checks) for checks in (1, 2, 3, 4)] == expected
@@ -168,7 +168,7 @@ def test_a_strategy_gives_the_interval_and_the_delay(name: str) -> None:
 def test_the_numbers_are_strategies_of_tenacity(
     policy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A poll, 1: the backoff of the numbers is computed by tenacity's wait_exponential."""
+    """A poll: the backoff of the numbers is computed by tenacity's wait_exponential."""
     seen: list[int] = []
 
     def asked(_: object, retry_state: RetryCallState) -> float:
@@ -208,7 +208,7 @@ def test_a_strategy_and_numbers_are_one_too_many(
 
 
 def test_a_policy_with_a_strategy_can_be_evolved_and_copied() -> None:
-    """A poll, 1: attrs.evolve, copy and pickle keep the strategy; other fields go beside it."""
+    """A poll: attrs.evolve, copy and pickle keep the strategy; other fields go beside it."""
     policy = PollingPolicy(wait=tenacity.wait_fixed(3), stop=tenacity.stop_after_attempt(2))
     evolved = attrs.evolve(policy, timeout=5, max_consecutive_errors=2)
     loaded = pickle.loads(pickle.dumps(evolved))  # noqa: S301 - made here
@@ -343,7 +343,7 @@ def test_a_stop_without_a_truth_value_is_refused() -> None:
 
 
 def test_the_state_of_a_wait_is_one_of_tenacity() -> None:
-    """A poll, 1: a strategy finds every attribute that tenacity documents."""
+    """A poll: a strategy finds every attribute that tenacity documents."""
     state = PollState(3, start_time=100.0)
     assert isinstance(state, RetryCallState)
     assert {*vars(attempt(1))} <= {*dir(state)}
@@ -364,7 +364,7 @@ def test_the_state_of_a_wait_is_one_of_tenacity() -> None:
 
 
 def test_the_outcome_is_made_when_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A poll, 1: a strategy that does not look at the outcome pays for none."""
+    """A poll: a strategy that does not look at the outcome pays for none."""
     monkeypatch.setattr(policies, "Future", None)
     state = PollState(1)
     state.record(STATUS, 1.0)

@@ -192,7 +192,7 @@ def quoted(total: str | None) -> Quote:
 
 @pytest.mark.parametrize("total", ["0", "2.49", "2.50", "2.500"])
 def test_prices_within_a_limit(total: str) -> None:
-    """A paid request, 5: a price may be as high as its limit."""
+    """A paid request: a price may be as high as its limit."""
     check_price(quoted(total), Decimal("2.5"))
 
 
@@ -200,7 +200,7 @@ def test_prices_within_a_limit(total: str) -> None:
     "quote", [quoted("2.51"), quoted("1e3"), quoted("-1"), quoted(None), Quote(operation="price")]
 )
 def test_prices_beyond_a_limit(quote: Quote) -> None:
-    """A paid request, 5: a price above its limit, or none at all, is refused."""
+    """A paid request: a price above its limit, or none at all, is refused."""
     with pytest.raises(PriceExceededError) as caught:
         check_price(quote, Decimal("2.5"))
     assert (caught.value.quote, caught.value.max_total) == (quote, Decimal("2.5"))

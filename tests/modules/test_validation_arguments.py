@@ -165,14 +165,14 @@ CLIENTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "options"), CLIENTS)
 def test_a_client_is_not_made_of_what_would_fail_later(name: str, options: dict[str, Any]) -> None:
-    """Before money, 8: each option of another kind is named when the client is made."""
+    """Before money: each option of another kind is named when the client is made."""
     with pytest.raises((TypeError, ValueError), match=f"^{name} must "):
         SMSPartnerClient("key", **{"base_url": "http://127.0.0.1:1", **options})
 
 
 @pytest.mark.parametrize("name", ["session", "ssl", "on_exchange"])
 def test_neither_is_one_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before money, 8: `from_env` refuses as the constructor does."""
+    """Before money: `from_env` refuses as the constructor does."""
     monkeypatch.setenv("SMSPARTNER_API_KEY", "key")
     with pytest.raises(TypeError, match=f"^{name} must be"):
         SMSPartnerClient.from_env(**{name: 5})  # type: ignore[arg-type]
@@ -180,7 +180,7 @@ def test_neither_is_one_of_the_environment(name: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("options", [{"retry": 0}, {"polling": 5}, {"on_exchange": "x"}], ids=str)
 def test_no_copy_is_made_of_what_would_fail_later(options: dict[str, Any]) -> None:
-    """Before money, 8: for `with_options`, `None` alone means "as it is"."""
+    """Before money: for `with_options`, `None` alone means "as it is"."""
     (name,) = options
     with pytest.raises(TypeError, match=f"^{name} must be"):
         client().with_options(**options)
@@ -212,7 +212,7 @@ CALLS: list[tuple[str, Callable[[Any], Any]]] = [
 
 @pytest.mark.parametrize(("name", "call"), CALLS)
 async def test_a_call_refuses_before_it_sends(name: str, call: Callable[[Any], Any]) -> None:
-    """Before money, 8: an argument of another kind is named, and nothing is sent for it."""
+    """Before money: an argument of another kind is named, and nothing is sent for it."""
     async with FaultServer(default=READY) as server, client(server.base_url) as usual:
         with pytest.raises((TypeError, ValueError), match=f"{name}:? must "):
             await call(usual)
@@ -245,7 +245,7 @@ def client(base_url: str = "http://127.0.0.1:1") -> SMSPartnerClient:
 
 @pytest.mark.parametrize(("name", "make"), CONSTRUCTORS)
 def test_constructors_refuse_at_once(name: str, make: Callable[[], object]) -> None:
-    """Before money, 8: an argument of another kind is named when it is given, not when used."""
+    """Before money: an argument of another kind is named when it is given, not when used."""
     with pytest.raises((TypeError, ValueError), match=f"^{name} must be"):
         make()
 
@@ -268,7 +268,7 @@ BATCHES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "options"), BATCHES)
 async def test_a_batch_refuses_at_once(name: str, options: dict[str, Any]) -> None:
-    """Before money, 8: `run_batch` names what is wrong when it is called, and sends nothing."""
+    """Before money: `run_batch` names what is wrong when it is called, and sends nothing."""
     async with FaultServer(default=READY) as server, client(server.base_url) as usual:
         with pytest.raises((TypeError, ValueError), match=f"^{name} "):
             run_batch(**{"client": usual, "jobs": [JOB], **options})
@@ -287,7 +287,7 @@ WORKERS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "options"), WORKERS)
 async def test_a_worker_refuses_at_once(name: str, options: dict[str, Any], tmp_path: Path) -> None:
-    """Before money, 8: `Store.worker` names what is wrong before it takes a job."""
+    """Before money: `Store.worker` names what is wrong before it takes a job."""
     async with (
         FaultServer(default=READY) as server,
         client(server.base_url) as usual,

@@ -212,7 +212,7 @@ async def test_telemetry_that_fails_costs_no_token(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A paid request, 4: telemetry of a rental comes second, and is logged where it fails."""
+    """A paid request: telemetry of a rental comes second, and is logged where it fails."""
     if broken == "spans":
         collector.tracers.add_span_processor(Broken())
     else:

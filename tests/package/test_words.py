@@ -25,6 +25,9 @@ WORDS: Final = {
     r"\bthe one that\b": "the name of the thing",
     r"\bof (?:its|their|our|your) own\b": "separate, new, or its own …",
     r"\b(?:as|see) above\b": "what it says above: a tooltip shows one docstring alone",
+    r"\bnudges?d?\b": "wake, or a notification",
+    r"\blast looks?\b|\blooks? (?:once|a last time)\b": "a check",
+    r'"""[A-Z][a-z]*(?: [a-z]+)*, \d[\d, -]*:': "the sentence without the number of a section",
     r"\bridden out\b|\brid(?:es?|ing) out\b": "passing errors do not end it",
 }
 QUOTED: Final = {  # file: the only places where such a word stands, and why
@@ -76,6 +79,9 @@ def test_plain_words() -> None:
         "It sees a paid rent through.",
         "a task of\nits own",
         "retry: as above.",
+        "a nudge",
+        "its last look",
+        'def test(): """A poll, 2: it ends."""',
         "async def test_a_wait_goes_on() -> None:",
     ],
 )

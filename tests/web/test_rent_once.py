@@ -264,7 +264,7 @@ async def test_the_same_order_in_another_spelling_is_the_same(
     ],
 )
 async def test_it_is_not_made_of_what_would_fail_later(words: str, options: dict[str, Any]) -> None:
-    """Before money, 8: wrong arguments are refused when it is made."""
+    """Before money: wrong arguments are refused when it is made."""
     client = SMSPartnerClient("key", base_url="http://127.0.0.1:1")
     with pytest.raises((TypeError, ValueError), match=f"^{words}"):
         RentOnce(**{"client": client, **options})
@@ -286,7 +286,7 @@ async def test_it_is_not_made_of_what_would_fail_later(words: str, options: dict
     ids=str,
 )
 async def test_a_wrong_order_is_not_sent(options: dict[str, Any]) -> None:
-    """Before money, 8: what cannot be an order is refused unsent; its key is free."""
+    """Before money: what cannot be an order is refused unsent; its key is free."""
     async with (
         FaultServer(Vendor({12: rented(12)})) as server,
         client_of(server) as client,

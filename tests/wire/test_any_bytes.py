@@ -228,7 +228,7 @@ def test_any_secret(answer: Reply) -> None:
 @BOUNDED
 @given(body=changed_samples(), status=st.sampled_from([200, 404, 429, 500]))
 def test_any_token(body: bytes, status: int) -> None:
-    """A paid request, 4: a token beside a clear yes is a rental, whatever else is in the reply."""
+    """A paid request: a token beside a clear yes is a rental, whatever else is in the reply."""
     try:
         document = json.loads(body)
     except ValueError:

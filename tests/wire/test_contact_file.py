@@ -73,7 +73,7 @@ ENVELOPE = {"success": True, "code": 200, "message": "File is being generated"}
 def test_truth_table(
     body: bytes, under_200: str, under_206: str, under_500: str, under_503: str
 ) -> None:
-    """A file, 4: what is the file, what is refused and gone, and what is refused and kept."""
+    """A file: what is the file, what is refused and gone, and what is refused and kept."""
     assert found(body, 200) == found(body, 201) == under_200
     assert found(body, 206) == under_206
     assert [found(body, status) for status in (302, 404, 500)] == [under_500] * 3
@@ -82,14 +82,14 @@ def test_truth_table(
 
 @pytest.mark.parametrize("status", [200, 206, 404, 500])
 def test_the_vendors_error_is_raised_as_one(status: int) -> None:
-    """A file, 4: an error of the vendor's has its class, under any status."""
+    """A file: an error of the vendor's has its class, under any status."""
     body = b'{"success": false, "code": 33, "message": "Non"}'
     verdict = WIRE.judge_file(TOKEN, reply(body, status))
     assert type(verdict.error) is RentalNotFoundError
 
 
 def test_too_many_requests() -> None:
-    """A file, 6: a 429 is a RateLimitError, whatever came with it, and numbers in it are kept."""
+    """A file: a 429 is a RateLimitError, whatever came with it, and numbers in it are kept."""
     for body, is_kept in ((b"", False), (b"Slow down", False), (b"+33612345678", True)):
         verdict = WIRE.judge_file(TOKEN, reply(body, 429))
         assert (type(verdict.error), verdict.is_kept) == (RateLimitError, is_kept)

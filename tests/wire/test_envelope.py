@@ -209,7 +209,7 @@ def test_an_error_in_xml(xml: str, message: str) -> None:
 
 @pytest.mark.parametrize("coding", ["utf-8", "gzip", "deflate", "br", "none", ""])
 def test_a_token_under_a_wrong_header(coding: str) -> None:
-    """A paid request, 4: a Content-Encoding that the body belies does not cost the token."""
+    """A paid request: a Content-Encoding that the body belies does not cost the token."""
     answer = reply({"token": TOKEN}, headers={"Content-Encoding": coding})
     assert decode("rent", answer).token == TOKEN
 

@@ -293,7 +293,7 @@ def wait_of(text: str) -> float | None:
     ],
 )
 def test_a_wait(text: str, seconds: float) -> None:
-    """A poll, 4: Retry-After is seconds, or an HTTP date in any of its forms."""
+    """A poll: Retry-After is seconds, or an HTTP date in any of its forms."""
     assert wait_of(text) == pytest.approx(seconds)
 
 
@@ -314,7 +314,7 @@ def test_a_wait(text: str, seconds: float) -> None:
     ],
 )
 def test_no_wait(text: str) -> None:
-    """A poll, 4: zero, past, negative, infinite and unreadable waits are ignored."""
+    """A poll: zero, past, negative, infinite and unreadable waits are ignored."""
     assert wait_of(text) is None
 
 
@@ -325,7 +325,7 @@ def test_no_header() -> None:
 
 @pytest.mark.parametrize("first", ["0", "3", "soon", "Fri, 21 Nov 2025 12:00:05 GMT", "90"])
 def test_several_headers(first: str) -> None:
-    """A poll, 4: of several Retry-After the longest is the least wait, in whatever order."""
+    """A poll: of several Retry-After the longest is the least wait, in whatever order."""
     for texts in ((first, "90"), ("90", first)):
         headers = CIMultiDict(("retry-after", text) for text in texts)
         assert retry_after(headers, NOW) == 90
@@ -349,14 +349,14 @@ def test_the_clock_of_a_wait() -> None:
     ],
 )
 def test_a_date_counts_from_the_replys_own(date: str, seconds: float | None) -> None:
-    """A poll, 4: a Retry-After date counts from the reply's `Date`, else from this clock."""
+    """A poll: a Retry-After date counts from the reply's `Date`, else from this clock."""
     headers = {"Retry-After": "Fri, 21 Nov 2025 13:00:30 GMT", "Date": date}
     assert retry_after(headers, NOW) == seconds
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system cannot change its time zone")
 def test_a_date_without_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A poll, 4: a date that names no zone is in GMT, wherever this machine stands."""
+    """A poll: a date that names no zone is in GMT, wherever this machine stands."""
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:
@@ -378,7 +378,7 @@ def test_a_date_without_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 )
 def test_any_wait(text: str) -> None:
-    """A poll, 4: any header at all is a finite wait above 0, or none."""
+    """A poll: any header at all is a finite wait above 0, or none."""
     seconds = wait_of(text)
     assert seconds is None or 0 < seconds < math.inf
 

@@ -47,7 +47,7 @@ async def test_a_queued_job_is_withdrawn_and_nothing_is_sent_for_it(
 async def test_a_file_that_another_job_will_write_is_refused(
     store: Store, tmp_path: Path, name: str
 ) -> None:
-    """A file, 3: in another list, too, while that job's file is to come; then it is on the disk."""
+    """A file: in another list, too, while that job's file is to come; then it is on the disk."""
     job, other = jobs_of(2, tmp_path)
     other = evolve(other, path=tmp_path / name)
     await store.submit([job])
@@ -184,7 +184,7 @@ async def test_a_new_agreement_is_a_new_run_of_what_nobody_has_claimed(
 
 
 async def test_runs_whose_outcome_is_open_are_those_with_a_claim_and_no_token(store: Store) -> None:
-    """A batch, 7: a worker looks for their tokens, which may have come after a person settled."""
+    """A batch: a worker looks for their tokens, which may have come after a person settled."""
     rows = [
         {"job": "job-1", "run": 1, "claim": "{}", "token": None},
         {"job": "job-1", "run": 2, "claim": '{"nonce": "n"}', "token": None},

@@ -159,7 +159,7 @@ async def test_a_job_that_may_be_paid_without_a_token_does_not_start_over(
 async def test_a_token_that_comes_late_is_kept(
     store: Store, tmp_path: Path, claim: str, expected: tuple[str | None, int]
 ) -> None:
-    """A batch, 5: the token of an ended run is stored, and no unclaimed run is paid beside it."""
+    """A batch: the token of an ended run is stored, and no unclaimed run is paid beside it."""
     await store.submit(jobs_of(1, tmp_path))
     run = store._database.run
     await run(requeue, "job-1", [JobState.QUEUED], {})

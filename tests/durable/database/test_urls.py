@@ -249,7 +249,7 @@ async def test_a_path_that_cannot_be_a_store_is_one_sentence(
 def test_why_a_store_cannot_be_used_is_one_sentence_with_its_own_advice(
     reason: str, advice: str
 ) -> None:
-    """A batch, 10: one clear error; what is to be done stands only where it helps."""
+    """A batch: one clear error; what is to be done stands only where it helps."""
     text = describe_failure(parse_store_url("sqlite:////srv/rentals.db"), OSError(reason))
     before, _, after = text.partition(f" cannot be used: {reason.splitlines()[0]}.")
     assert before == "sqlite:////srv/rentals.db"

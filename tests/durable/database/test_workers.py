@@ -112,7 +112,7 @@ async def test_a_removed_worker_can_still_sign_off(store: Store) -> None:
 
 
 async def test_a_worker_has_signed_off_until_it_starts_again(store: Store) -> None:
-    """A batch, 5: what its claims came to is known then; of one that is silent, nothing is."""
+    """A batch: what its claims came to is known then; of one that is silent, nothing is."""
     run = store._database.run
     assert not await run(has_signed_off, "me"), "nobody has heard of it"
     await run(send_heartbeat, "me")

@@ -171,7 +171,7 @@ async def test_each_line_is_on_the_disk_before_anyone_continues(
 async def test_a_claim_that_was_refused_is_given_back_in_the_journal(
     context: WorkerContext, vendor: Vendor, tmp_path: Path
 ) -> None:
-    """A batch, 7: a store that does not know the claim need not take it for one that was paid."""
+    """A batch: a store that does not know the claim need not take it for one that was paid."""
     vendor.rents = {1: [vendor_error(5, "Interest inconnu")]}
     with pytest.raises(StepFailedError):
         await rent_of(tmp_path)

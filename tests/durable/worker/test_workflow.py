@@ -234,7 +234,7 @@ HEAD = {"status": 200, "framing": "length", "length": len(FILE), "encoding": ""}
 async def test_a_download_done_again_finishes_what_is_whole(
     context: WorkerContext, vendor: Vendor, tmp_path: Path
 ) -> None:
-    """A file, 2: what a killed worker left whole is finished, and nobody is asked for it."""
+    """A file: what a killed worker left whole is finished, and nobody is asked for it."""
     del context
     (job,) = jobs_of(1, tmp_path)
     leave_behind(job.path.with_name(f"{job.path.name}.part"), FILE, "tok-1", HEAD)
@@ -247,7 +247,7 @@ async def test_a_download_done_again_finishes_what_is_whole(
 async def test_another_file_at_the_name_of_one_that_is_kept_whole(
     context: WorkerContext, vendor: Vendor, tmp_path: Path
 ) -> None:
-    """A file, 3: somebody's file is not this job's, though the vendor has served the job's."""
+    """A file: somebody's file is not this job's, though the vendor has served the job's."""
     del context
     (job,) = jobs_of(1, tmp_path)
     part = job.path.with_name(f"{job.path.name}.part")

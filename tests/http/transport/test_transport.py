@@ -136,7 +136,7 @@ async def test_a_fault_gives_a_pooled_request_its_row_of_the_truth_table(fault: 
 @pytest.mark.looptime
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=str)
 async def test_a_fault_gives_an_unpooled_request_its_row_of_the_truth_table(fault: Fault) -> None:
-    """A paid request, 1: a fault gives the triple, or an error that says how far it came."""
+    """A paid request: a fault gives the triple, or an error that says how far it came."""
     row = TABLE[fault.name]
     async with under(fault) as (_, there):
         found = await outcome(send_unpooled, there)

@@ -36,7 +36,7 @@ SLOW = {name: FAULTS[name].make(PAYLOAD) for name in FAULTS if FAULTS[name].hang
 @both_ways
 @pytest.mark.parametrize("name", SLOW)
 async def test_no_request_takes_longer_than_its_timeout(exchange: Exchange, name: str) -> None:
-    """A poll, 2: request_timeout bounds stall, drip and broken framing, at most 0.25 s over."""
+    """A poll: request_timeout bounds stall, drip and broken framing, at most 0.25 s over."""
     async with (
         FaultServer(SLOW[name]) as server,
         transport_to(server.base_url, request_timeout=0.1) as there,
@@ -48,7 +48,7 @@ async def test_no_request_takes_longer_than_its_timeout(exchange: Exchange, name
 
 @pytest.mark.parametrize("name", SLOW)
 async def test_no_request_runs_past_a_deadline(name: str) -> None:
-    """A poll, 2: a deadline that comes before request_timeout holds, at most 0.25 s over."""
+    """A poll: a deadline that comes before request_timeout holds, at most 0.25 s over."""
 
     async def before_deadline(transport: Transport, _: SendState) -> Triple:
         return await transport.exchange(REQUEST, asyncio.get_running_loop().time() + 0.1)

@@ -58,7 +58,7 @@ async def silent_after_reply(context: ssl.SSLContext) -> AsyncIterator[str]:
 
 
 async def test_a_peer_that_never_answers_the_close_does_not_take_the_reply_away() -> None:
-    """A paid request, 4: a reply that came whole comes out, whatever the peer does afterwards."""
+    """A paid request: a reply that came whole comes out, whatever the peer does afterwards."""
     authority = Authority()
     async with (
         silent_after_reply(authority.server()) as url,
@@ -79,7 +79,7 @@ async def closing_hangs(_: aiohttp.TCPConnector) -> None:
 async def test_a_close_that_fails_or_hangs_does_not_take_the_reply_away(
     closing: Callable[[aiohttp.TCPConnector], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A paid request, 4: once the token is here, trouble with the connection does not matter."""
+    """A paid request: once the token is here, trouble with the connection does not matter."""
     close = aiohttp.TCPConnector.close
 
     async def troubled(self: aiohttp.TCPConnector) -> None:
@@ -97,7 +97,7 @@ async def test_a_close_that_fails_or_hangs_does_not_take_the_reply_away(
 async def test_a_cancellation_while_closing_does_not_take_the_reply_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A paid request, 4: whoever cancels once the token is here, the token comes out."""
+    """A paid request: whoever cancels once the token is here, the token comes out."""
     close = aiohttp.TCPConnector.close
     closing = asyncio.Event()
 
@@ -119,7 +119,7 @@ async def test_a_cancellation_while_closing_does_not_take_the_reply_away(
 
 @both_ways
 async def test_a_cancellation_before_the_reply_is_raised(exchange: Exchange) -> None:
-    """A poll, 6: what is cancelled with no reply here ends at once, and as cancelled."""
+    """A poll: what is cancelled with no reply here ends at once, and as cancelled."""
     async with (
         FaultServer(faults.stall_within_body(PAYLOAD)) as server,
         transport_to(server.base_url) as there,

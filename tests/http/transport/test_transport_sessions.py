@@ -85,7 +85,7 @@ async def test_a_post_says_that_it_is_json_and_how_long_it_is(operation: str) ->
 @both_ways
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_no_redirect_is_followed(exchange: Exchange, status: int) -> None:
-    """A paid request, 1: a redirect comes out as it is; the key goes nowhere else."""
+    """A paid request: a redirect comes out as it is; the key goes nowhere else."""
     async with FaultServer(faults.good(PAYLOAD)) as elsewhere:
         redirect = faults.redirect(status, f"{elsewhere.base_url}/location/status")
         async with FaultServer(redirect) as server, transport_to(server.base_url) as there:
@@ -112,7 +112,7 @@ async def test_cookies_are_not_kept() -> None:
 async def test_only_what_is_safe_to_repeat_shares_a_connection(
     exchange: Exchange, connections: list[int]
 ) -> None:
-    """A paid request, 1: it takes a fresh connection, never one that the server may be closing."""
+    """A paid request: it takes a fresh connection, never one that the server may be closing."""
     async with FaultServer(faults.good(PAYLOAD)) as server, transport_to(server.base_url) as there:
         for _ in range(3):
             await exchange(there, SendState())
@@ -152,7 +152,7 @@ async def test_a_borrowed_session_is_used_and_never_closed() -> None:
 
 
 async def test_a_paid_request_does_not_use_the_borrowed_session() -> None:
-    """A paid request, 1: it goes over a fresh connection, also where a session was passed in."""
+    """A paid request: it goes over a fresh connection, also where a session was passed in."""
     async with (
         FaultServer(faults.good(b'{"success": true, "token": "t"}')) as server,
         aiohttp.ClientSession() as own,

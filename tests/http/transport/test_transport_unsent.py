@@ -92,7 +92,7 @@ async def refusing_proxy() -> AsyncIterator[SimpleNamespace]:
 async def test_what_fails_before_sending_is_known_as_not_sent(
     exchange: Exchange, situation: Callable[[], Any], words: str
 ) -> None:
-    """A paid request, 2: refused, unresolved, without TLS: no byte left, and the error says why."""
+    """A paid request: refused, unresolved, without TLS: no byte left, and the error says why."""
     async with situation() as where, transport_to(**vars(where)) as there:
         error = await outcome(exchange, there)
     assert isinstance(error, TransportError)
@@ -105,7 +105,7 @@ async def test_what_fails_before_sending_is_known_as_not_sent(
 async def test_a_timeout_before_the_head_left_is_known_as_not_sent(
     exchange: Exchange,
 ) -> None:
-    """A paid request, 1: a TLS handshake that never ends has sent nothing, and says so."""
+    """A paid request: a TLS handshake that never ends has sent nothing, and says so."""
     async with FaultServer(faults.never_read()) as server:
         url = server.base_url.replace("http:", "https:")
         async with transport_to(url, request_timeout=0.1) as there:

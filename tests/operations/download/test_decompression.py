@@ -40,7 +40,7 @@ def body_of_bomb() -> bytes:
     ids=["gzip", "zlib", "two members"],
 )
 def test_a_right_end(packed: bytes, encoding: str) -> None:
-    """A file, 5: what is compressed in a usual way is the same again, with its own digest."""
+    """A file: what is compressed in a usual way is the same again, with its own digest."""
     target = io.BytesIO()
     digest = decompress(io.BytesIO(packed), target, encoding)
     assert target.getvalue() == LARGE
@@ -49,7 +49,7 @@ def test_a_right_end(packed: bytes, encoding: str) -> None:
 
 @given(data=st.binary(max_size=300_000), level=st.integers(0, 9))
 def test_any_bytes(data: bytes, level: int) -> None:
-    """A file, 5: any bytes come back, in pieces of at most 64 KiB."""
+    """A file: any bytes come back, in pieces of at most 64 KiB."""
     pieces = list(decompressed(io.BytesIO(gzip.compress(data, level)), "gzip"))
     assert b"".join(pieces) == data
     assert all(len(piece) <= 2**16 for piece in pieces)
@@ -80,13 +80,13 @@ MIB = b"\n" * 2**20
     ],
 )
 def test_no_right_end(packed: bytes, encoding: str) -> None:
-    """A file, 5: what is cut, damaged, not known or not compressed at all is refused as such."""
+    """A file: what is cut, damaged, not known or not compressed at all is refused as such."""
     with pytest.raises(NotDecompressibleError):
         decompress(io.BytesIO(packed), io.BytesIO(), encoding)
 
 
 def test_a_bomb() -> None:
-    """A file, 5: what grows beyond all measure is given up before it fills the disk."""
+    """A file: what grows beyond all measure is given up before it fills the disk."""
     bomb, target = body_of_bomb(), io.BytesIO()
     with pytest.raises(NotDecompressibleError, match="a hundred times"):
         decompress(io.BytesIO(bomb), target, "gzip")
@@ -108,5 +108,5 @@ def test_a_bomb() -> None:
     ids=range(8),  # the bytes of gzip hold the time
 )
 def test_the_beginning(data: bytes, encoding: str, expected: bytes) -> None:
-    """A file, 4: what is looked at is decompressed where it can be."""
+    """A file: what is looked at is decompressed where it can be."""
     assert beginning(io.BytesIO(data), encoding) == expected

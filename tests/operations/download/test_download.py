@@ -158,7 +158,7 @@ PACKED = gzip.compress(FILE)
 async def test_compressed_although_not_asked_for(
     folder: Path, body: bytes, encoding: str, saved: bytes, *, verified: bool
 ) -> None:
-    """A file, 5: one that comes compressed is decompressed if its end is right, else as it came."""
+    """A file: one that comes compressed is decompressed if its end is right, else as it came."""
     script = text(body, 200, f"Content-Encoding: {encoding}")
     async with FaultServer(script) as server, client_of(server) as client:
         file = await client.download("tok", folder / "contacts.csv")
@@ -173,7 +173,7 @@ async def test_compressed_although_not_asked_for(
 async def test_a_text_without_a_number(
     folder: Path, numbers: int | None, by: str, *, is_file: bool
 ) -> None:
-    """A file, 4: a text without a number is the file if the rental's status says it has none."""
+    """A file: a text without a number is the file if the rental's status says it has none."""
     status = {"success": True, "status": 5, "file": {"phoneNumbers": numbers}}
 
     def answer(received: Received) -> Reply:
@@ -192,7 +192,7 @@ async def test_a_text_without_a_number(
 
 
 async def test_finishing_is_no_request(folder: Path) -> None:
-    """A file, 2: what was left whole is finished past every limit, and no exchange is reported."""
+    """A file: what was left whole is finished past every limit, and no exchange is reported."""
     head = {"status": 200, "framing": "length", "length": len(FILE), "encoding": ""}
     leave_behind(folder / "a.part", FILE, "tok", head)
     exchanges: list[Exchange] = []
@@ -209,7 +209,7 @@ async def test_finishing_is_no_request(folder: Path) -> None:
 
 
 async def test_a_note_that_was_left_is_no_file(folder: Path) -> None:
-    """A file, 2: an error that a crash left in the part is dropped, and the vendor asked anew."""
+    """A file: an error that a crash left in the part is dropped, and the vendor asked anew."""
     note = b'{"success": false, "code": 33}'
     head = {"status": 200, "framing": "length", "length": len(note), "encoding": ""}
     leave_behind(folder / "a.part", note, "tok", head)
@@ -222,7 +222,7 @@ async def test_a_note_that_was_left_is_no_file(folder: Path) -> None:
 async def test_room_for_the_numbers_of_a_status(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file, 1: room is held for 64 KiB, or 32 bytes a number where their count is known."""
+    """A file: room is held for 64 KiB, or 32 bytes a number where their count is known."""
     held: list[int] = []
     hold = ReservedRoom.hold
 

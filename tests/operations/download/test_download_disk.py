@@ -86,7 +86,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_a_disk_that_fails_midway(
     path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, at: int, number: int
 ) -> None:
-    """A file, 1: what the disk takes no more is kept in the temporary folder, and named."""
+    """A file: what the disk takes no more is kept in the temporary folder, and named."""
     fail(monkeypatch, "write", number, at)
     pieces = [FILE[start : start + 600] for start in range(0, len(FILE), 600)]
     error = await interruption(path, *pieces)
@@ -117,7 +117,7 @@ async def interruption(path: Path, *pieces: bytes) -> DownloadInterruptedError:
 async def test_no_disk_takes_anything(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A file, 1: where the temporary folder takes nothing either, the error says what is lost."""
+    """A file: where the temporary folder takes nothing either, the error says what is lost."""
     fail(monkeypatch, "write", errno.ENOSPC, 2)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     error = await interruption(path, HALF, FILE[len(HALF) :])
@@ -128,7 +128,7 @@ async def test_no_disk_takes_anything(
 
 @needs_proc
 async def test_no_temporary_folder_can_be_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file, 1: where all disks are full, Python finds no temporary folder: it is said as well."""
+    """A file: where all disks are full, Python finds no temporary folder: it is said as well."""
 
     def none_found() -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
@@ -145,7 +145,7 @@ async def test_no_temporary_folder_can_be_used(path: Path, monkeypatch: pytest.M
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
 @pytest.mark.parametrize("came", [HALF, FILE], ids=["cut", "whole"])
 async def test_a_folder_that_is_removed_meanwhile(path: Path, temporary: Path, came: bytes) -> None:
-    """A file, 1: a part that is at its path no more is copied to the temporary folder, and named.
+    """A file: a part that is at its path no more is copied to the temporary folder, and named.
 
     Its disk may have been unmounted: as long as it is open it can be read.
     """
@@ -171,7 +171,7 @@ async def test_a_folder_that_is_removed_meanwhile(path: Path, temporary: Path, c
 async def test_a_removed_folder_and_no_temporary_one(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A file, 1: what can be kept nowhere is not said to be kept."""
+    """A file: what can be kept nowhere is not said to be kept."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
         removed = lambda *_: shutil.rmtree(path.parent, ignore_errors=True)  # noqa: E731 - short

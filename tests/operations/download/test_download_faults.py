@@ -161,7 +161,7 @@ ODD_HEADS = {
 @pytest.mark.parametrize("lines", ODD_HEADS.values(), ids=ODD_HEADS)
 @pytest.mark.parametrize("framing", ["length", "close"])
 async def test_an_odd_head_costs_no_file(path: Path, lines: list[str], framing: str) -> None:
-    """A file, 2: what aiohttp refuses for its head is whole by its own length, or kept."""
+    """A file: what aiohttp refuses for its head is whole by its own length, or kept."""
     length = [f"Content-Length: {len(FILE)}"] if framing == "length" else []
     script = Reply((Send(faults.head(200, *length, *lines)), Send(FILE), Close()))
     async with FaultServer(script) as server, client_of(server) as client:
@@ -173,7 +173,7 @@ async def test_an_odd_head_costs_no_file(path: Path, lines: list[str], framing: 
 
 
 async def test_an_odd_head_of_an_error(path: Path) -> None:
-    """A file, 3: what aiohttp refuses for its head, and is an error's, leaves no litter."""
+    """A file: what aiohttp refuses for its head, and is an error's, leaves no litter."""
     script = Reply((Send(faults.head(500, *ODD_HEADS["a long header"]) + b"<p>Oops"), Close()))
     async with FaultServer(script) as server, client_of(server) as client:
         assert isinstance(await outcome_of(client.download("tok", path)), TransportError)

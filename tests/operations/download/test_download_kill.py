@@ -170,7 +170,7 @@ async def test_killed_at_random_moments(tmp_path: Path) -> None:
 @posix_only
 @pytest.mark.parametrize("overwrite", [False, True])
 async def test_killed_around_each_step(tmp_path: Path, *, overwrite: bool) -> None:
-    """A file, 2: after kill -9 around any step, a whole file is finished without being asked for.
+    """A file: after kill -9 around any step, a whole file is finished without being asked for.
 
     Where its last byte had not come, a later download works, and nothing is left behind.
     """
@@ -275,7 +275,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
-    """A file, 1: where there is no room for it, it is not asked for; with room, it comes."""
+    """A file: where there is no room for it, it is not asked for; with room, it comes."""
     path, fill = small_disk / "contacts.csv", small_disk / "fill"
     await asyncio.to_thread(fill.write_bytes, bytes(2**14))
     async with FaultServer(faults.good(FILE)) as server, client_of(server) as client:
@@ -292,7 +292,7 @@ async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
 async def test_a_file_larger_than_its_disk(
     small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file, 1: of one that outgrows its disk, the rest is in the temporary folder."""
+    """A file: of one that outgrows its disk, the rest is in the temporary folder."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

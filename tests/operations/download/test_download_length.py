@@ -26,7 +26,7 @@ def in_pieces(*pieces: bytes) -> Reply:
 async def test_a_file_that_is_longer_than_announced_is_kept_and_never_called_whole(
     split: int, tmp_path: Path
 ) -> None:
-    """A file, 2: what came behind the announced end shows that the length is wrong."""
+    """A file: what came behind the announced end shows that the length is wrong."""
     reply = in_pieces(HEAD + FILE[:split], FILE[split:520])
     async with FaultServer(reply) as server, client_of(server) as client:
         with pytest.raises(DownloadInterruptedError) as caught:
@@ -37,7 +37,7 @@ async def test_a_file_that_is_longer_than_announced_is_kept_and_never_called_who
 
 
 async def test_a_line_break_behind_a_file_is_nothing(tmp_path: Path) -> None:
-    """A file, 2: some servers send one after the announced end."""
+    """A file: some servers send one after the announced end."""
     reply = in_pieces(HEAD + FILE[:100], FILE[100:260] + b"\r\n")
     async with FaultServer(reply) as server, client_of(server) as client:
         file = await client.download("tok", tmp_path / "file")
@@ -46,7 +46,7 @@ async def test_a_line_break_behind_a_file_is_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_file_behind_an_odd_head_is_whole_when_its_length_has_come(tmp_path: Path) -> None:
-    """A file, 2: a head whose length ends in a zero is not taken for a last chunk."""
+    """A file: a head whose length ends in a zero is not taken for a last chunk."""
     reply = in_pieces(ODD_HEAD, FILE[:100], FILE[100:260])
     async with FaultServer(reply) as server, client_of(server) as client:
         file = await client.download("tok", tmp_path / "file")
@@ -55,7 +55,7 @@ async def test_a_file_behind_an_odd_head_is_whole_when_its_length_has_come(tmp_p
 
 
 async def test_a_file_behind_a_head_without_an_end_is_kept(tmp_path: Path) -> None:
-    """A file, 2: its first line is no header, and nothing proves it whole."""
+    """A file: its first line is no header, and nothing proves it whole."""
     reply = in_pieces(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n", FILE[:100], FILE[100:])
     async with FaultServer(reply) as server, client_of(server) as client:
         with pytest.raises(DownloadInterruptedError):
@@ -80,7 +80,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 async def test_a_file_without_the_chunks_that_its_head_announces_is_kept(
     pieces: tuple[bytes, ...], kept: bytes, tmp_path: Path
 ) -> None:
-    """A file, 2 and 5: some proxies undo the chunks, and leave the header: nothing is lost."""
+    """A file: some proxies undo the chunks, and leave the header: nothing is lost."""
     async with FaultServer(in_pieces(*pieces)) as server, client_of(server) as client:
         with pytest.raises(DownloadInterruptedError) as caught:
             await client.download("tok", tmp_path / "file")
@@ -96,7 +96,7 @@ async def test_a_file_without_the_chunks_that_its_head_announces_is_kept(
 async def test_numbers_under_an_odd_head_and_status_are_kept(
     status: bytes, body: bytes, kept: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """A file, 4: no status makes numbers go away, and a page is not kept."""
+    """A file: no status makes numbers go away, and a page is not kept."""
     reply = in_pieces(b"HTTP/1.1 " + status + b" X\r\nno colon\r\n\r\n", body)
     async with FaultServer(reply) as server, client_of(server) as client:
         with pytest.raises(SMSPartnerError):

@@ -162,7 +162,7 @@ async def test_a_device_is_never_replaced(folder: Path) -> None:
 @posix_only
 @pytest.mark.parametrize("reply", [faults.good(FILE), faults.close_within_body(FILE)])
 async def test_a_fifo_in_place_of_a_part(folder: Path, reply: Reply) -> None:
-    """A file, 3: what took the place of a part of this rental stays, and is not waited for."""
+    """A file: what took the place of a part of this rental stays, and is not waited for."""
     leave_behind(folder / "a.part", OLDER)
     (folder / "a.part").unlink()
     os.mkfifo(folder / "a.part")
@@ -174,7 +174,7 @@ async def test_a_fifo_in_place_of_a_part(folder: Path, reply: Reply) -> None:
 
 @posix_only
 async def test_what_is_at_the_name_of_a_part(folder: Path, tmp_path: Path) -> None:
-    """A file, 3: what somebody else put at the names of its parts stays, and hinders nothing."""
+    """A file: what somebody else put at the names of its parts stays, and hinders nothing."""
     (tmp_path / "elsewhere").write_bytes(b"theirs")
     (folder / "a.part").symlink_to(tmp_path / "elsewhere")
     (folder / "a.part.1").mkdir()
@@ -266,7 +266,7 @@ async def test_a_home_is_not_guessed(folder: Path, monkeypatch: pytest.MonkeyPat
 async def test_a_part_without_a_sidecar(
     folder: Path, reply: Reply, error: type[SMSPartnerError] | None, left: dict[str, bytes]
 ) -> None:
-    """A file, 3: a part that may be release 0.1's stays where it is, and an error names it."""
+    """A file: a part that may be release 0.1's stays where it is, and an error names it."""
     (folder / "a.part").write_bytes(OLDER)
     async with FaultServer(reply) as server, client_of(server) as client:
         if error is None:
@@ -280,7 +280,7 @@ async def test_a_part_without_a_sidecar(
 
 
 async def test_a_part_of_this_rental(folder: Path) -> None:
-    """A file, 2: a part that nothing proves whole outlives a refusal, which names it."""
+    """A file: a part that nothing proves whole outlives a refusal, which names it."""
     script = (faults.close_within_body(FILE), faults.vendor_error(34, "Non"))
     async with FaultServer(*script) as server, client_of(server) as client:
         with pytest.raises(DownloadInterruptedError):
@@ -303,7 +303,7 @@ async def test_another_rental_to_the_same_path(folder: Path) -> None:
 
 
 async def test_broken_off_again_and_again(folder: Path) -> None:
-    """A file, 3: parts do not pile up: the longest is kept, until a whole file replaces it."""
+    """A file: parts do not pile up: the longest is kept, until a whole file replaces it."""
     halves = [faults.close_within_body(FILE[:size]) for size in (1000, 3000, 2000, 3000)]
     async with FaultServer(*halves, faults.good(FILE)) as server, client_of(server) as client:
         for kept in (500, 1500, 1500, 1500):

@@ -94,7 +94,7 @@ async def test_the_vendor_says_no(folder: Path, form: str) -> None:
     ids=["HTML", "HTML 404", "HTML 502", "XML", "envelope", "hotline", "503"],
 )
 async def test_pages_and_notes_are_refused(folder: Path, reply: Reply, asked: int) -> None:
-    """A file, 4: a page or a note of the vendor's, without a number, is an error and no litter."""
+    """A file: a page or a note of the vendor's, without a number, is an error and no litter."""
     error, times = await refused(reply, folder / "contacts.csv")
     assert isinstance(error, ResponseError)
     assert (times, contents(folder)) == (asked, {})
@@ -106,7 +106,7 @@ async def test_pages_and_notes_are_refused(folder: Path, reply: Reply, asked: in
 async def test_a_busy_servers_cut_reply_is_asked_again(
     folder: Path, status: int, body: bytes
 ) -> None:
-    """A file, 6: 408, 429, 502-504 are asked again when they were cut, too, and leave no litter."""
+    """A file: 408, 429, 502-504 are asked again when they were cut, too, and leave no litter."""
     cut = Reply((Send(faults.head(status, "Content-Length: 50") + body), Close()))
     path = folder / "contacts.csv"
     async with FaultServer(cut, faults.good(FILE)) as server, client_of(server) as client:
@@ -115,7 +115,7 @@ async def test_a_busy_servers_cut_reply_is_asked_again(
 
 
 async def test_numbers_in_a_busy_servers_cut_reply_are_kept(folder: Path) -> None:
-    """A file, 4: what may be the file is kept, though its status says that the server is busy."""
+    """A file: what may be the file is kept, though its status says that the server is busy."""
     cut = Reply((Send(faults.head(502, f"Content-Length: {2 * len(FILE)}") + FILE), Close()))
     error, _ = await refused(cut, folder / "contacts.csv")
     assert isinstance(error, ResponseError)
@@ -137,7 +137,7 @@ async def test_numbers_in_a_busy_servers_cut_reply_are_kept(folder: Path) -> Non
     ids=["cut", "500", "cut 404", "redirect", "long page", "206", "text", "null"],
 )
 async def test_what_may_hold_numbers_is_kept(folder: Path, reply: Reply) -> None:
-    """A file, 4: whatever else is no file is kept, named in a note, and not shown."""
+    """A file: whatever else is no file is kept, named in a note, and not shown."""
     await refused(reply, folder / "contacts.csv")
     error, asked = await refused(reply, folder / "contacts.csv")  # and does not pile up
     assert isinstance(error, ResponseError)

@@ -44,14 +44,14 @@ pytestmark = [
 
 
 def test_a_free_name(tmp_path: Path) -> None:
-    """A file, 3: a name that is free is taken, and the old one is gone."""
+    """A file: a name that is free is taken, and the old one is gone."""
     (tmp_path / "a.part").write_bytes(b"new")
     give_name(tmp_path / "a.part", tmp_path / "a", overwrite=False)
     assert contents(tmp_path) == {"a": b"new"}
 
 
 def test_a_name_that_is_taken(tmp_path: Path) -> None:
-    """A file, 3: a name that is taken is refused, and both files are as they were."""
+    """A file: a name that is taken is refused, and both files are as they were."""
     (tmp_path / "a.part").write_bytes(b"new")
     (tmp_path / "a").write_bytes(b"mine")
     with pytest.raises(FileExistsError):
@@ -60,7 +60,7 @@ def test_a_name_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_name_that_may_be_replaced(tmp_path: Path) -> None:
-    """A file, 3: with `overwrite` the name is given anew, in one step."""
+    """A file: with `overwrite` the name is given anew, in one step."""
     (tmp_path / "a.part").write_bytes(b"new")
     (tmp_path / "a").write_bytes(b"mine")
     give_name(tmp_path / "a.part", tmp_path / "a", overwrite=True)

@@ -20,7 +20,7 @@ def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_is_saved_for_its_owner_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file, 1: what was kept is one file of mode 0600, fsynced, once; the log says where."""
+    """A file: what was kept is one file of mode 0600, fsynced, once; the log says where."""
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     overflow = Overflow()
@@ -38,7 +38,7 @@ def test_all_is_saved_for_its_owner_only(
 
 
 def test_memory_is_bounded() -> None:
-    """A file, 1: 64 MiB are kept, and not a byte more."""
+    """A file: 64 MiB are kept, and not a byte more."""
     overflow = Overflow()
     piece = memoryview(bytes(2**20))
     assert [overflow.add(piece) for _ in range(66)] == [*[True] * 63, False, False, False]
@@ -46,7 +46,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_nothing_leaves_nothing(tmp_path: Path) -> None:
-    """A file, 1: where the disk took all, the temporary folder sees nothing of it."""
+    """A file: where the disk took all, the temporary folder sees nothing of it."""
     overflow = Overflow()
     overflow.save(FINAL)
     assert overflow.path is None
@@ -56,7 +56,7 @@ def test_nothing_leaves_nothing(tmp_path: Path) -> None:
 def test_a_temporary_folder_that_takes_half(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file, 1: what cannot be saved is an OSError, and leaves no half of it behind."""
+    """A file: what cannot be saved is an OSError, and leaves no half of it behind."""
 
     def refuse(_: int) -> None:
         raise OSError

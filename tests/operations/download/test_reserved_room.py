@@ -41,7 +41,7 @@ def failing(number: int) -> Callable[..., Any]:
 
 @pytest.mark.usefixtures("_ways")
 def test_room_is_really_held_and_given_back(tmp_path: Path) -> None:
-    """A file, 1: the blocks are the file system's, without a name, and go back bit by bit."""
+    """A file: the blocks are the file system's, without a name, and go back bit by bit."""
     room = ReservedRoom()
     room.hold(tmp_path, 192 * KIB)
     assert held(room) >= 192 * KIB
@@ -58,7 +58,7 @@ def test_room_is_really_held_and_given_back(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_ways")
 def test_less_than_is_held_changes_nothing(tmp_path: Path) -> None:
-    """A file, 1: a head that announces less than is held takes nothing away."""
+    """A file: a head that announces less than is held takes nothing away."""
     room = ReservedRoom()
     room.hold(tmp_path, 64 * KIB)
     room.hold(tmp_path, 10)
@@ -69,7 +69,7 @@ def test_less_than_is_held_changes_nothing(tmp_path: Path) -> None:
 def test_without_means_to_reserve_much_is_only_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file, 1: where room is held by writing, a huge file is not written twice."""
+    """A file: where room is held by writing, a huge file is not written twice."""
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     room = ReservedRoom()
     room.hold(tmp_path, 50 * KIB * KIB)
@@ -81,7 +81,7 @@ def test_without_means_to_reserve_much_is_only_looked_for(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
 def test_a_disk_that_says_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """A file, 1: whatever the disk refuses room with is raised."""
+    """A file: whatever the disk refuses room with is raised."""
     monkeypatch.setattr(os, "posix_fallocate", failing(number), raising=False)
     room = ReservedRoom()
     with pytest.raises(OSError, match=os.strerror(number)):
@@ -90,7 +90,7 @@ def test_a_disk_that_says_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nu
 
 
 def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
-    """A file, 1: a process that may write small files only (ulimit -f) holds no room for one."""
+    """A file: a process that may write small files only (ulimit -f) holds no room for one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16 * KIB, before[1]))

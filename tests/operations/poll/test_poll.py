@@ -83,7 +83,7 @@ async def test_waits_for_a_rental_from_beginning_to_end(client: SMSPartnerClient
 async def test_an_end_is_one_error_however_it_is_said(
     reply: Reply, kind: type[Any], state: RentalState, code: int | None
 ) -> None:
-    """A poll, 5: failed and downloaded are raised as such, with the status, at the first word."""
+    """A poll: failed and downloaded are raised as such, with the status, at the first word."""
     heard = Heard()
     async with FaultServer(GENERATING, reply) as server, client_of(server) as client:
         with pytest.raises(kind) as caught:
@@ -104,7 +104,7 @@ async def test_an_end_is_one_error_however_it_is_said(
 async def test_watch_yields_the_end(
     reply: Reply, kind: type[Any], state: RentalState, code: int | None
 ) -> None:
-    """A poll, 5: watch yields failed and downloaded, and does not raise them."""
+    """A poll: watch yields failed and downloaded, and does not raise them."""
     async with FaultServer(GENERATING, reply) as server, client_of(server) as client:
         seen = [status async for status in client.watch(TOKEN)]
         assert [status.state for status in seen] == [RentalState.GENERATING, state]
@@ -115,7 +115,7 @@ async def test_watch_yields_the_end(
 async def test_an_unknown_state_is_waited_out_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A poll, 5: a state that the manual does not list is no end, and makes one line in the log."""
+    """A poll: a state that the manual does not list is no end, and makes one line in the log."""
     caplog.set_level(logging.DEBUG, "smspartner_async")
     replies = (UNKNOWN, UNKNOWN, GENERATING, said("Something new"), READY)
     async with FaultServer(*replies) as server, client_of(server) as client:
@@ -175,7 +175,7 @@ async def test_the_time_of_a_watch_begins_with_its_first_check() -> None:
 
 @pytest.mark.looptime
 async def test_the_deadline_of_a_watch_holds_for_a_slow_reader() -> None:
-    """A poll, 2: a reader that takes longer than the timeout finds a wait that is over."""
+    """A poll: a reader that takes longer than the timeout finds a wait that is over."""
     script = Script.of(GENERATING)
     async with FaultServer(script) as server, client_of(server) as client:
         changes = client.watch(TOKEN, timeout=10)
@@ -207,7 +207,7 @@ async def test_the_deadline_of_a_watch_holds_for_a_slow_reader() -> None:
 async def test_reports_every_check_exactly_once(
     replies: list[Reply], kind: type[SMSPartnerError] | None
 ) -> None:
-    """A poll, 7: one event a check, numbered and timed, with no next delay on the last alone."""
+    """A poll: one event a check, numbered and timed, with no next delay on the last alone."""
     heard = Heard()
     script = Script.of(*replies)
     end: object = None
@@ -230,7 +230,7 @@ async def test_reports_every_check_exactly_once(
 
 @pytest.mark.looptime
 async def test_an_event_is_frozen() -> None:
-    """A poll, 7: no callback changes what another one sees."""
+    """A poll: no callback changes what another one sees."""
     heard = Heard()
 
     def hear(event: PollEvent) -> PollEvent:
@@ -245,7 +245,7 @@ async def test_an_event_is_frozen() -> None:
 
 @pytest.mark.looptime
 async def test_an_async_callback_is_awaited() -> None:
-    """A poll, 7: on_poll may be async; the wait continues when it is done."""
+    """A poll: on_poll may be async; the wait continues when it is done."""
     attempts: list[int] = []
 
     async def on_poll(event: PollEvent) -> None:
@@ -279,7 +279,7 @@ def _async(error: Exception) -> Callable[[PollEvent], object]:
 async def test_what_a_callback_raises_ends_the_wait(
     raising: Callable[[Exception], Callable[[PollEvent], object]], reply: Reply, error: Any
 ) -> None:
-    """A poll, 7: the exception of on_poll comes out as it is, and no further check is made."""
+    """A poll: the exception of on_poll comes out as it is, and no further check is made."""
     if isinstance(error, type):
         error = WaitTimeoutError(token="other", last_status=None, elapsed=0, attempts=0)
     async with FaultServer(reply) as server, client_of(server) as client:
@@ -296,7 +296,7 @@ async def test_what_a_callback_raises_ends_the_wait(
 async def test_the_end_of_a_callback_is_not_taken_for_the_end_of_the_wait(
     raising: Callable[[Exception], Callable[[PollEvent], object]], error: Exception, reply: Reply
 ) -> None:
-    """A poll, 7: where on_poll runs out of values, the wait ends in an error, not in a status."""
+    """A poll: where on_poll runs out of values, the wait ends in an error, not in a status."""
     async with FaultServer(reply) as server, client_of(server) as client:
         with pytest.raises(RuntimeError, match=r"raised Stop(Async)?Iteration"):
             await client.wait_until_ready(TOKEN, on_poll=raising(error))
@@ -307,7 +307,7 @@ async def test_the_end_of_a_callback_is_not_taken_for_the_end_of_the_wait(
 async def test_a_callback_that_hangs_is_given_up_at_the_deadline(
     reply: Reply, *, ready: bool
 ) -> None:
-    """A poll, 2: an async on_poll is cut off at the deadline; a status that is there is given."""
+    """A poll: an async on_poll is cut off at the deadline; a status that is there is given."""
 
     async def on_poll(_: PollEvent) -> None:
         await asyncio.Event().wait()
@@ -329,7 +329,7 @@ async def test_a_callback_that_hangs_is_given_up_at_the_deadline(
 
 @pytest.mark.looptime
 async def test_giving_up_names_all_that_is_known() -> None:
-    """A poll, 8: WaitTimeoutError holds token, last status, checks, time, and the last error."""
+    """A poll: WaitTimeoutError holds token, last status, checks, time, and the last error."""
     script = Script.of(REQUESTED, GENERATING, BROKEN)
     began = now()
     async with FaultServer(script) as server, client_of(server, polling=STEADY) as client:
@@ -349,7 +349,7 @@ async def test_giving_up_names_all_that_is_known() -> None:
 
 @pytest.mark.looptime
 async def test_an_error_that_passed_is_no_cause() -> None:
-    """A poll, 8: the cause of a timeout is an error of the last check, and none from before it."""
+    """A poll: the cause of a timeout is an error of the last check, and none from before it."""
     async with FaultServer(BROKEN, GENERATING) as server, client_of(server) as client:
         with pytest.raises(WaitTimeoutError) as caught:
             await client.wait_until_ready(TOKEN, timeout=10)
@@ -358,7 +358,7 @@ async def test_an_error_that_passed_is_no_cause() -> None:
 
 @pytest.mark.looptime
 async def test_giving_up_before_any_status_says_so() -> None:
-    """A poll, 8: where no check ever got through, there is no last status."""
+    """A poll: where no check ever got through, there is no last status."""
     async with FaultServer(BROKEN) as server, client_of(server) as client:
         with pytest.raises(WaitTimeoutError, match="no status was seen") as caught:
             await client.wait_until_ready(TOKEN, timeout=10)
@@ -387,7 +387,7 @@ async def test_a_blank_token_is_refused_before_anything_is_sent(token: str) -> N
 
 @pytest.mark.looptime
 async def test_closing_the_client_ends_its_waits() -> None:
-    """A poll, 3: a wait on a client that was closed meanwhile says so at its next check."""
+    """A poll: a wait on a client that was closed meanwhile says so at its next check."""
     script = Script.of(GENERATING)
     async with FaultServer(script) as server:
         client = client_of(server)

@@ -57,7 +57,7 @@ BUSY_WITH: Final[dict[str, tuple[Reply, Callable[[PollEvent], Any] | None, dict[
 @pytest.mark.parametrize("doing", BUSY_WITH)
 @pytest.mark.parametrize("watching", [False, True])
 async def test_a_cancellation_goes_through_at_once(doing: str, *, watching: bool) -> None:
-    """A poll, 6: wherever it is, a wait ends within a loop turn of its cancellation, for good."""
+    """A poll: wherever it is, a wait ends within a loop turn of its cancellation, for good."""
     reply, on_poll, options = BUSY_WITH[doing]
     async with FaultServer(reply) as server, client_of(server, **options) as client:
         if doing in ("the queue", "a cool-down"):
@@ -84,7 +84,7 @@ async def test_a_cancellation_goes_through_at_once(doing: str, *, watching: bool
 @pytest.mark.looptime
 @pytest.mark.parametrize("doing", ["the request", "the head", "the body"])
 async def test_a_cancellation_hangs_up(doing: str) -> None:
-    """A poll, 6: the connection of a request that was cancelled does not stay open."""
+    """A poll: the connection of a request that was cancelled does not stay open."""
     async with FaultServer(BUSY_WITH[doing][0]) as server, client_of(server) as client:
         task = asyncio.create_task(client.wait_until_ready(TOKEN))
         await asyncio.sleep(1)
@@ -98,7 +98,7 @@ async def test_a_cancellation_hangs_up(doing: str) -> None:
 
 @pytest.mark.looptime
 async def test_a_cancellation_at_any_moment_is_clean() -> None:
-    """A poll, 6: cancelled after any number of loop turns, a wait leaves nothing behind."""
+    """A poll: cancelled after any number of loop turns, a wait leaves nothing behind."""
 
     async def on_poll(_: PollEvent) -> None:
         await asyncio.sleep(0.01)
@@ -124,7 +124,7 @@ async def test_a_cancellation_at_any_moment_is_clean() -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize("doing", BUSY_WITH)
 async def test_a_timeout_of_the_caller_is_raised_as_one(doing: str) -> None:
-    """A poll, 6: `asyncio.timeout` around a wait works as around anything else."""
+    """A poll: `asyncio.timeout` around a wait works as around anything else."""
     reply, on_poll, options = BUSY_WITH[doing]
     began = now()
     async with FaultServer(reply) as server, client_of(server, **options) as client:
@@ -140,7 +140,7 @@ async def test_a_timeout_of_the_caller_is_raised_as_one(doing: str) -> None:
 
 @pytest.mark.looptime
 async def test_leaving_a_watch_leaves_nothing_running() -> None:
-    """A poll, 6: `break` out of a watch, or aclose(), and no more is asked."""
+    """A poll: `break` out of a watch, or aclose(), and no more is asked."""
     script = Script.of(REQUESTED, GENERATING, REQUESTED, READY)
     async with FaultServer(script) as server, client_of(server) as client:
         async for status in client.watch(TOKEN):
@@ -160,7 +160,7 @@ async def test_leaving_a_watch_leaves_nothing_running() -> None:
 
 @pytest.mark.looptime
 async def test_one_wait_of_many_is_cancelled_alone() -> None:
-    """A poll, 6: the other waits of a client continue."""
+    """A poll: the other waits of a client continue."""
     script = Script.of(*[GENERATING] * 20, READY)
     async with FaultServer(script) as server, client_of(server) as client:
         tasks = [asyncio.create_task(client.wait_until_ready(TOKEN)) for _ in range(5)]
@@ -173,7 +173,7 @@ async def test_one_wait_of_many_is_cancelled_alone() -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize("doing", BUSY_WITH)
 async def test_a_scope_of_anyio_ends_a_wait_without_spinning(doing: str) -> None:
-    """A poll, 6: a cancelled scope of anyio's is left within a few turns of the loop."""
+    """A poll: a cancelled scope of anyio's is left within a few turns of the loop."""
     reply, on_poll, options = BUSY_WITH[doing]
     scope = anyio.CancelScope()
     async with FaultServer(reply) as server, client_of(server, **options) as client:

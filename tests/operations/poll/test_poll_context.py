@@ -46,7 +46,7 @@ async def three_waits(
 
 
 async def test_callbacks_and_strategies_see_the_context_of_the_wait_they_belong_to() -> None:
-    """A poll, 7: on_poll, plain or async, and strategies find the variables of who waits."""
+    """A poll: on_poll, plain or async, and strategies find the variables of who waits."""
     called: Counter[tuple[str, str]] = Counter()
     asked: Counter[tuple[str, str]] = Counter()
 

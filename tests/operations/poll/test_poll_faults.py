@@ -73,13 +73,13 @@ async def overrun(client: SMSPartnerClient, seconds: float, **options: Any) -> f
 
 @pytest.mark.parametrize("name", SLOW)
 async def test_a_slow_server_does_not_hold_a_wait_up(name: str) -> None:
-    """A poll, 2: a request that stalls or drips ends within 0.25 s of the deadline."""
+    """A poll: a request that stalls or drips ends within 0.25 s of the deadline."""
     async with FaultServer(SLOW[name]) as server, client_of(server) as client:
         assert await overrun(client, 0.3) <= OVERRUN
 
 
 async def test_a_slow_server_does_not_hold_a_later_check_up() -> None:
-    """A poll, 2: the deadline holds for a request that stalls later, on a connection in use."""
+    """A poll: the deadline holds for a request that stalls later, on a connection in use."""
     policy = PollingPolicy(first_interval=0.05)
     async with (
         FaultServer(GENERATING, GENERATING, SLOW["stall within body"]) as server,
@@ -106,7 +106,7 @@ async def unreachable(kind: str) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("kind", ["never accepting", "refusing"])
 async def test_an_unreachable_server_does_not_hold_a_wait_up(kind: str) -> None:
-    """A poll, 2: a connection that does not come about ends within 0.25 s of the deadline."""
+    """A poll: a connection that does not come about ends within 0.25 s of the deadline."""
     async with (
         unreachable(kind) as base_url,
         SMSPartnerClient(KEY, base_url=base_url) as client,
@@ -116,7 +116,7 @@ async def test_an_unreachable_server_does_not_hold_a_wait_up(kind: str) -> None:
 
 @pytest.mark.parametrize("reply", [GENERATING, html(502)])
 async def test_a_slow_callback_does_not_hold_a_wait_up(reply: Reply) -> None:
-    """A poll, 2: an async on_poll that never ends is given up within 0.25 s of the deadline."""
+    """A poll: an async on_poll that never ends is given up within 0.25 s of the deadline."""
 
     async def on_poll(_: PollEvent) -> None:
         await asyncio.sleep(5)
@@ -126,7 +126,7 @@ async def test_a_slow_callback_does_not_hold_a_wait_up(reply: Reply) -> None:
 
 
 async def test_a_full_queue_does_not_hold_a_wait_up() -> None:
-    """A poll, 2: a check whose turn does not come ends within 0.25 s of the deadline, unsent."""
+    """A poll: a check whose turn does not come ends within 0.25 s of the deadline, unsent."""
     async with (
         FaultServer(GENERATING) as server,
         client_of(server, max_requests_per_minute=0.5) as client,
@@ -142,7 +142,7 @@ async def test_a_full_queue_does_not_hold_a_wait_up() -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=str)
 async def test_no_fault_ends_it(fault: Fault) -> None:
-    """A poll, 3: a spoilt reply costs one more check, and nothing else."""
+    """A poll: a spoilt reply costs one more check, and nothing else."""
     heard = Heard()
     async with (
         FaultServer(fault.make(READY_BODY), default=READY) as server,
@@ -169,7 +169,7 @@ async def test_no_fault_ends_it(fault: Fault) -> None:
     ],
 )
 async def test_what_passes_does_not_end_it(reply: Reply) -> None:
-    """A poll, 3: 408, 429, 5xx and replies that cannot be read are asked again about."""
+    """A poll: 408, 429, 5xx and replies that cannot be read are asked again about."""
     async with FaultServer(reply, reply, READY) as server, client_of(server) as client:
         assert (await client.wait_until_ready(TOKEN)).state is RentalState.READY
         assert server.count("status") == 3
@@ -178,7 +178,7 @@ async def test_what_passes_does_not_end_it(reply: Reply) -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize("status", [200, 400, 500])
 async def test_stops_at_once_at_the_vendors_no(status: int) -> None:
-    """A poll, 3: an error that asking again does not change is raised at the first time."""
+    """A poll: an error that asking again does not change is raised at the first time."""
     kinds: dict[int, type[APIError]] = {999: APIError, **CODE_CLASSES}
     for code, kind in kinds.items():
         if code == 999 and status == 500:
@@ -199,7 +199,7 @@ async def test_stops_at_once_at_the_vendors_no(status: int) -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize("most", [1, 2, 5])
 async def test_too_many_errors_in_a_row_are_the_end(most: int) -> None:
-    """A poll, 3: after `max_consecutive_errors` the last of them is raised, the token in a note."""
+    """A poll: after `max_consecutive_errors` the last of them is raised, the token in a note."""
     policy = PollingPolicy(max_consecutive_errors=most)
     replies = [html(500 + number) for number in range(most - 1)]
     async with (
@@ -217,7 +217,7 @@ async def test_too_many_errors_in_a_row_are_the_end(most: int) -> None:
 
 @pytest.mark.looptime
 async def test_a_success_in_between_begins_the_count_anew(caplog: pytest.LogCaptureFixture) -> None:
-    """A poll, 3: only errors in a row count, and the first of them is a warning in the log."""
+    """A poll: only errors in a row count, and the first of them is a warning in the log."""
     caplog.set_level(logging.WARNING, "smspartner_async")
     policy = PollingPolicy(max_consecutive_errors=3)
     replies = [html(502), busy(429), GENERATING] * 4
@@ -228,7 +228,7 @@ async def test_a_success_in_between_begins_the_count_anew(caplog: pytest.LogCapt
 
 @pytest.mark.looptime
 async def test_the_deadline_goes_before_the_count_of_errors() -> None:
-    """A poll, 3: an error too many at the very deadline is a timeout, caused by that error."""
+    """A poll: an error too many at the very deadline is a timeout, caused by that error."""
     policy = PollingPolicy(max_consecutive_errors=1)
     async with (
         FaultServer(stall_before_head(READY_BODY)) as server,
@@ -241,7 +241,7 @@ async def test_the_deadline_goes_before_the_count_of_errors() -> None:
 
 @pytest.mark.looptime
 async def test_errors_last_until_the_deadline_where_the_count_allows_it() -> None:
-    """A poll, 3: with a high `max_consecutive_errors` it is the deadline that ends a wait."""
+    """A poll: with a high `max_consecutive_errors` it is the deadline that ends a wait."""
     policy = PollingPolicy(max_consecutive_errors=1000)
     async with FaultServer(html(502)) as server, client_of(server, polling=policy) as client:
         with pytest.raises(WaitTimeoutError) as caught:
@@ -251,7 +251,7 @@ async def test_errors_last_until_the_deadline_where_the_count_allows_it() -> Non
 
 @pytest.mark.looptime
 async def test_a_connection_closed_in_good_order_ends_nothing() -> None:
-    """A poll, 3: a server that closes after each reply costs no wait an error."""
+    """A poll: a server that closes after each reply costs no wait an error."""
     heard = Heard()
     closing = GENERATING.then(Close())
     async with FaultServer(closing, closing, READY) as server, client_of(server) as client:

@@ -46,7 +46,7 @@ NO_NUMBERS: tuple[Any, ...] = (math.nan, math.inf, -math.inf, -1, "1", b"1", Tru
 
 @pytest.mark.looptime
 async def test_asks_at_once() -> None:
-    """A poll, 1: the first check is made without any delay."""
+    """A poll: the first check is made without any delay."""
     async with FaultServer(READY) as server, client_of(server) as client:
         began = now()
         assert (await client.wait_until_ready(TOKEN)).state is RentalState.READY
@@ -55,7 +55,7 @@ async def test_asks_at_once() -> None:
 
 @pytest.mark.looptime
 async def test_backs_off_exponentially_up_to_the_cap() -> None:
-    """A poll, 1: each interval is `multiplier` times the one before, and never above the cap."""
+    """A poll: each interval is `multiplier` times the one before, and never above the cap."""
     script = Script.of(*[GENERATING] * 10, READY)
     await end_of_wait(script, policy=STEADY)
     grown = [2 * 1.4**n for n in range(10)]
@@ -64,7 +64,7 @@ async def test_backs_off_exponentially_up_to_the_cap() -> None:
 
 @pytest.mark.looptime
 async def test_jitters_around_the_interval() -> None:
-    """A poll, 1: with jitter each interval is up to that fraction longer or shorter."""
+    """A poll: with jitter each interval is up to that fraction longer or shorter."""
     policy = PollingPolicy(first_interval=10, multiplier=1, max_interval=30, jitter=0.2)
     script = Script.of(*[GENERATING] * 60, READY)
     await end_of_wait(script, policy=policy)
@@ -75,7 +75,7 @@ async def test_jitters_around_the_interval() -> None:
 
 @pytest.mark.looptime
 async def test_no_jitter_goes_beyond_the_longest_interval() -> None:
-    """A poll, 1: the longest interval is the longest with its jitter, too."""
+    """A poll: the longest interval is the longest with its jitter, too."""
     policy = PollingPolicy(first_interval=10, max_interval=10, jitter=0.2)
     script = Script.of(*[GENERATING] * 60, READY)
     await end_of_wait(script, policy=policy)
@@ -85,7 +85,7 @@ async def test_no_jitter_goes_beyond_the_longest_interval() -> None:
 
 @pytest.mark.looptime
 async def test_gives_up_by_default() -> None:
-    """A poll, 1: without a word about it, a wait ends after 900 s."""
+    """A poll: without a word about it, a wait ends after 900 s."""
     script = Script.of(GENERATING)
     error, _ = await end_of_wait(script)
     assert isinstance(error, WaitTimeoutError)
@@ -94,7 +94,7 @@ async def test_gives_up_by_default() -> None:
 
 @pytest.mark.looptime
 async def test_takes_the_timeout_of_the_policy_or_the_one_given() -> None:
-    """A poll, 1: the timeout is the policy's, and one that is given goes before it."""
+    """A poll: the timeout is the policy's, and one that is given goes before it."""
     policy = PollingPolicy(timeout=50)
     error, _ = await end_of_wait(Script.of(GENERATING), policy=policy)
     assert isinstance(error, WaitTimeoutError)
@@ -108,7 +108,7 @@ async def test_takes_the_timeout_of_the_policy_or_the_one_given() -> None:
 @pytest.mark.parametrize("reply", [GENERATING, html(502), garbage_status_line(b""), busy(429)])
 @pytest.mark.parametrize("seconds", [0, 0.0, -0.0])
 async def test_zero_is_exactly_one_check(seconds: float, reply: Reply) -> None:
-    """A poll, 1: `timeout=0` asks once and never again, whatever the answer."""
+    """A poll: `timeout=0` asks once and never again, whatever the answer."""
     script = Script.of(reply)
     for most_errors in (10, 1):
         policy = PollingPolicy(max_consecutive_errors=most_errors)
@@ -121,14 +121,14 @@ async def test_zero_is_exactly_one_check(seconds: float, reply: Reply) -> None:
 
 @pytest.mark.looptime
 async def test_zero_finds_what_is_ready() -> None:
-    """A poll, 1: `timeout=0` gives the status of a file that is ready."""
+    """A poll: `timeout=0` gives the status of a file that is ready."""
     ready, _ = await end_of_wait(Script.of(READY), timeout=0)
     assert getattr(ready, "state", None) is RentalState.READY
 
 
 @pytest.mark.looptime
 async def test_the_one_check_takes_up_to_the_request_timeout() -> None:
-    """A poll, 1: the single check of `timeout=0` is bounded by `request_timeout`, and not less."""
+    """A poll: the single check of `timeout=0` is bounded by `request_timeout`, and not less."""
     script = Script.of(stall_before_head(READY_BODY, 6.9))
     ready, _ = await end_of_wait(script, timeout=0, request_timeout=7.0)
     assert getattr(ready, "state", None) is RentalState.READY
@@ -143,7 +143,7 @@ async def test_the_one_check_takes_up_to_the_request_timeout() -> None:
 @pytest.mark.looptime
 @pytest.mark.no_cover
 async def test_none_is_endless() -> None:
-    """A poll, 1: `timeout=None` waits for longer than a day, if it takes that."""
+    """A poll: `timeout=None` waits for longer than a day, if it takes that."""
     policy = PollingPolicy(first_interval=3600, max_interval=3600, jitter=0)
     script = Script.of(*[GENERATING] * 26, READY)
     ready, _ = await end_of_wait(script, policy=policy, timeout=None)
@@ -155,7 +155,7 @@ async def test_none_is_endless() -> None:
     "seconds", [*(wrong for wrong in NO_NUMBERS if wrong is not None), -1e-9, Decimal(5)]
 )
 async def test_refuses_what_is_no_timeout(seconds: Any) -> None:
-    """A poll, 1: NaN, infinity, negatives, bools and text are a ValueError; nothing is sent."""
+    """A poll: NaN, infinity, negatives, bools and text are a ValueError; nothing is sent."""
     async with FaultServer(READY) as server, client_of(server) as client:
         with pytest.raises(ValueError, match="timeout must be a number of seconds"):
             await client.wait_until_ready(TOKEN, timeout=seconds)
@@ -171,14 +171,14 @@ async def test_refuses_what_is_no_timeout(seconds: Any) -> None:
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(
-    ("seconds", "last_look"), [(100, 99), (10, 9.5), (1, 0.95), (3.0, 2.85), (0.1, 0.095)]
+    ("seconds", "last_check"), [(100, 99), (10, 9.5), (1, 0.95), (3.0, 2.85), (0.1, 0.095)]
 )
-async def test_looks_once_more_before_the_deadline(seconds: float, last_look: float) -> None:
-    """A poll, 2: the last check is 1 s, or a twentieth of the timeout, before the deadline."""
+async def test_checks_once_more_before_the_deadline(seconds: float, last_check: float) -> None:
+    """A poll: the last check is 1 s, or a twentieth of the timeout, before the deadline."""
     script = Script.of(GENERATING)
     error, heard = await end_of_wait(script, policy=STEADY, timeout=seconds)
     assert isinstance(error, WaitTimeoutError)
-    assert script.times[-1] == pytest.approx(last_look, abs=1e-5)
+    assert script.times[-1] == pytest.approx(last_check, abs=1e-5)
     assert heard.delays[-1] is None
     assert len(script.times) == error.attempts == len(heard.events)
 
@@ -186,7 +186,7 @@ async def test_looks_once_more_before_the_deadline(seconds: float, last_look: fl
 @pytest.mark.looptime
 @pytest.mark.parametrize("seconds", [1e-300, 1e-9, 1e-6, 1e-4])
 async def test_a_tiny_timeout_ends(seconds: float) -> None:
-    """A poll, 2: a timeout of next to nothing asks at most twice and ends."""
+    """A poll: a timeout of next to nothing asks at most twice and ends."""
     began = now()
     error, heard = await end_of_wait(Script.of(stall_before_head(READY_BODY)), timeout=seconds)
     assert isinstance(error, WaitTimeoutError)
@@ -198,7 +198,7 @@ async def test_a_tiny_timeout_ends(seconds: float) -> None:
 @pytest.mark.parametrize("request_timeout", [3.0, 30.0, 3000.0])
 @pytest.mark.parametrize("seconds", [0.5, 2.0, 31.0, 100.0])
 async def test_a_hanging_request_ends_with_the_wait(seconds: float, request_timeout: float) -> None:
-    """A poll, 2: requests in flight end at the deadline, however long they might take."""
+    """A poll: requests in flight end at the deadline, however long they might take."""
     script = Script.of(stall_before_head(READY_BODY))
     began = now()
     error, _ = await end_of_wait(script, timeout=seconds, request_timeout=request_timeout)
@@ -209,7 +209,7 @@ async def test_a_hanging_request_ends_with_the_wait(seconds: float, request_time
 
 @pytest.mark.looptime
 async def test_on_poll_does_not_put_the_checks_off() -> None:
-    """A poll, 2: a slow on_poll takes its time out of the interval, so the last look is made."""
+    """A poll: a slow on_poll takes its time out of the interval, so the last check is made."""
     script = Script.of(GENERATING)
 
     async def slowly(_: PollEvent) -> None:
@@ -247,7 +247,7 @@ def any_policy(seed: random.Random) -> PollingPolicy:
 @pytest.mark.looptime
 @pytest.mark.parametrize("number", range(40))
 async def test_any_wait_keeps_to_its_bounds(number: int) -> None:
-    """A poll, 1, 2, 4: no delay is above cap x (1 + jitter), below 0, or past the deadline."""
+    """A poll: no delay is above cap x (1 + jitter), below 0, or past the deadline."""
     seed = random.Random(number)
     policy = any_policy(seed)
     timeout = policy.first_interval * seed.choice([0.3, 1, 7, 30])
@@ -270,7 +270,7 @@ async def test_any_wait_keeps_to_its_bounds(number: int) -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize("number", range(12))
 async def test_errors_leave_the_backoff_as_it_is(number: int) -> None:
-    """A poll, 1: the checks of a wait with errors come when those of one without errors come."""
+    """A poll: the checks of a wait with errors come when those of one without errors come."""
     seed = random.Random(number)
     policy = PollingPolicy(
         first_interval=10 ** seed.uniform(-2, 2),

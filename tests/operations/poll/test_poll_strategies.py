@@ -54,7 +54,7 @@ INTERVALS: dict[str, tuple[Any, list[float]]] = {
 
 @pytest.mark.parametrize("name", INTERVALS)
 async def test_the_interval_of_a_wait_is_what_the_strategy_returned(name: str) -> None:
-    """A poll, 1: the time between two polls, and `next_delay`, are the strategy's, in seconds."""
+    """A poll: the time between two polls, and `next_delay`, are the strategy's, in seconds."""
     strategy, expected = INTERVALS[name]
     script = Script.of(*[GENERATING] * 5, READY)
     _, heard = await polled(script, PollingPolicy(wait=strategy))
@@ -93,7 +93,7 @@ RANDOM: dict[str, tuple[Any, float, float]] = {
 
 @pytest.mark.parametrize("name", RANDOM)
 async def test_each_interval_is_one_answer_of_the_strategy(name: str) -> None:
-    """A poll, 1: the time between two polls is the number that tenacity's object returned then."""
+    """A poll: the time between two polls is the number that tenacity's object returned then."""
     strategy, least, most = RANDOM[name]
     spy = Spy(strategy)
     script = Script.of(*[GENERATING] * 20, READY)
@@ -105,14 +105,14 @@ async def test_each_interval_is_one_answer_of_the_strategy(name: str) -> None:
 
 
 async def test_a_retry_after_is_the_least_interval() -> None:
-    """A poll, 4: `Retry-After` outlasts a shorter interval of a strategy, and no longer one."""
+    """A poll: `Retry-After` outlasts a shorter interval of a strategy, and no longer one."""
     script = Script.of(busy(503, "20"), GENERATING, busy(503, "2"), READY)
     await polled(script, PollingPolicy(wait=tenacity.wait_fixed(5)))
     assert script.times == pytest.approx([0, 20, 25, 30], abs=1e-4)
 
 
 async def test_the_deadline_bounds_any_strategy() -> None:
-    """A poll, 2: an interval longer than the time that is left ends in the last look, not later."""
+    """A poll: an interval longer than the time that is left ends in the last check, not later."""
     script = Script.of(GENERATING)
     error, _ = await polled(script, PollingPolicy(wait=tenacity.wait_fixed(1e9)), timeout=100)
     assert isinstance(error, WaitTimeoutError)
@@ -120,7 +120,7 @@ async def test_the_deadline_bounds_any_strategy() -> None:
 
 
 async def test_a_strategy_may_choose_by_the_outcome() -> None:
-    """A poll, 1: a strategy sees the status of a check, or its error, as tenacity's outcome."""
+    """A poll: a strategy sees the status of a check, or its error, as tenacity's outcome."""
 
     def by_outcome(state: RetryCallState) -> float:
         assert state.outcome is not None
@@ -137,7 +137,7 @@ async def test_a_strategy_may_choose_by_the_outcome() -> None:
 
 
 async def test_what_a_strategy_sees() -> None:
-    """A poll, 1: number, times and sleeps are those of the wait, in one state that is kept."""
+    """A poll: number, times and sleeps are those of the wait, in one state that is kept."""
     seen: list[tuple[float, ...]] = []
     states: set[int] = set()
     began = now()
@@ -173,7 +173,7 @@ def _meddles(state: RetryCallState) -> float:
 
 
 async def test_a_strategy_that_changes_its_state_moves_no_deadline() -> None:
-    """A poll, 2: what a strategy writes into the state changes neither times nor events."""
+    """A poll: what a strategy writes into the state changes neither times nor events."""
     seen: list[tuple[int, float, float | None]] = []
 
     def stop(state: RetryCallState) -> bool:
@@ -218,7 +218,7 @@ def recipe(name: str) -> PollingPolicy:
     ],
 )
 async def test_a_recipe_makes_a_whole_wait(name: str, least: list[int], most: list[int]) -> None:
-    """A poll, 1: with the policies of the documentation, requests come when it says, to the end."""
+    """A poll: with the policies of the documentation, requests come when it says, to the end."""
     script = Script.of(*[GENERATING] * len(least), READY)
     status, heard = await polled(script, recipe(name))
     assert isinstance(status, RentalStatus)
@@ -229,7 +229,7 @@ async def test_a_recipe_makes_a_whole_wait(name: str, least: list[int], most: li
 
 
 async def test_the_recipe_with_a_limit_makes_twenty_checks() -> None:
-    """A poll, 1: at most 20 checks, as the documentation says, by the default intervals."""
+    """A poll: at most 20 checks, as the documentation says, by the default intervals."""
     script = Script.of(GENERATING)
     error, _ = await polled(script, recipe("limited"))
     assert isinstance(error, WaitTimeoutError)
@@ -253,7 +253,7 @@ STOPS: dict[str, tuple[Any, list[float]]] = {
 
 @pytest.mark.parametrize("name", STOPS)
 async def test_a_stop_strategy_ends_the_wait_and_says_so(name: str) -> None:
-    """A poll, 1: `stop` is asked after each check; the error says who ended the wait."""
+    """A poll: `stop` is asked after each check; the error says who ended the wait."""
     stop, times = STOPS[name]
     script = Script.of(GENERATING)
     policy = PollingPolicy(wait=tenacity.wait_fixed(10), stop=stop, timeout=None)
@@ -276,7 +276,7 @@ async def test_a_stop_after_a_failed_check_has_the_error_as_its_cause() -> None:
 
 
 async def test_a_stop_is_not_asked_at_the_end_of_the_rental() -> None:
-    """A poll, 5: a file that is ready is returned, also by the last check that `stop` allows."""
+    """A poll: a file that is ready is returned, also by the last check that `stop` allows."""
     ready, _ = await polled(
         Script.of(GENERATING, READY), PollingPolicy(stop=tenacity.stop_after_attempt(2))
     )

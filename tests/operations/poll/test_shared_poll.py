@@ -1,4 +1,4 @@
-"""One poll for many waiters, and the nudge: what those who wait for one rental share."""
+"""One poll for many waiters: what those who wait for one rental share."""
 
 import asyncio
 
@@ -63,7 +63,7 @@ async def test_a_shared_request_is_reported_to_the_listeners_of_all_who_wait() -
 
 
 async def test_each_waiter_keeps_its_own_deadline_and_callback() -> None:
-    """A poll, 2 and 7: waiters of one rental end when each of them said, and hear each check."""
+    """A poll: waiters of one rental end when each of them said, and hear each check."""
     script = Script.of(GENERATING)
     heard = [Heard() for _ in range(3)]
     timeouts = (15.0, 25.0, 35.0)
@@ -80,7 +80,7 @@ async def test_each_waiter_keeps_its_own_deadline_and_callback() -> None:
             *(give_up(client, *one) for one in zip(timeouts, heard, strict=True))
         )
     assert [moment - began for moment in ended] == pytest.approx([14.25, 24, 34], abs=0.01)
-    # At 0, 10, 20 and 30, and one last look shortly before each deadline.
+    # At 0, 10, 20 and 30, and one last check shortly before each deadline.
     assert script.count <= 7
 
 
@@ -89,7 +89,7 @@ SLOW = stall_before_head(READY_BODY)
 
 @pytest.mark.parametrize("replies", [[GENERATING, SLOW], [SLOW]], ids=["the first", "the last"])
 async def test_many_waiters_of_one_rental_keep_to_their_deadlines(replies: list[Reply]) -> None:
-    """A poll, 2: none of two hundred runs past its own by 0.25 s, with a request under way.
+    """A poll: none of two hundred runs past its own by 0.25 s, with a request under way.
 
     Whether it is sent by the one whose deadline is the first, or the last.
     """
@@ -111,7 +111,7 @@ async def test_many_waiters_of_one_rental_keep_to_their_deadlines(replies: list[
 
 
 async def test_another_asks_when_the_one_who_does_is_cancelled() -> None:
-    """A poll, 6: cancelling the waiter whose request is under way ends that waiter alone."""
+    """A poll: cancelling the waiter whose request is under way ends that waiter alone."""
     script = Script.of(stall_before_head(READY_BODY), READY)
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
         asker = asyncio.create_task(client.wait_until_ready(TOKEN))
@@ -127,7 +127,7 @@ async def test_another_asks_when_the_one_who_does_is_cancelled() -> None:
 
 
 async def test_a_request_cut_short_by_one_deadline_is_no_error_of_the_others() -> None:
-    """A poll, 3: only the waiter whose deadline came loses the request that it had under way."""
+    """A poll: only the waiter whose deadline came loses the request that it had under way."""
     script = Script.of(stall_before_head(READY_BODY), READY)
     heard = Heard()
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
@@ -141,7 +141,7 @@ async def test_a_request_cut_short_by_one_deadline_is_no_error_of_the_others() -
 
 
 async def test_a_deadline_is_kept_while_another_waiter_asks() -> None:
-    """A poll, 2: a waiter does not stay for the answer to somebody else's request."""
+    """A poll: a waiter does not stay for the answer to somebody else's request."""
     async with FaultServer(stall_before_head(READY_BODY)) as server, client_of(server) as client:
         patient = asyncio.create_task(client.wait_until_ready(TOKEN, timeout=20))
         await asyncio.sleep(1)
@@ -154,7 +154,7 @@ async def test_a_deadline_is_kept_while_another_waiter_asks() -> None:
 
 
 async def test_a_newcomer_takes_an_answer_of_just_now() -> None:
-    """A poll, 1: who joins gets the last answer where it is fresh, and asks at once where not."""
+    """A poll: who joins gets the last answer where it is fresh, and asks at once where not."""
     script = Script.of(GENERATING)
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
         first = asyncio.create_task(client.wait_until_ready(TOKEN, timeout=None))
@@ -173,7 +173,7 @@ async def test_a_newcomer_takes_an_answer_of_just_now() -> None:
 
 @pytest.mark.parametrize("old", [html(502), GENERATING], ids=["an error", "an answer"])
 async def test_a_newcomer_gets_nothing_old(old: Reply) -> None:
-    """A poll, 1: what others heard longer ago than its first interval is not for a newcomer."""
+    """A poll: what others heard longer ago than its first interval is not for a newcomer."""
     slow = PollingPolicy(first_interval=100, max_interval=100, jitter=0)
     script = Script.of(old, READY)
     heard = Heard()
@@ -190,7 +190,7 @@ async def test_a_newcomer_gets_nothing_old(old: Reply) -> None:
 
 
 async def test_every_waiter_raises_a_separate_error() -> None:
-    """A poll, 3: what will not pass reaches all waiters, each as an error that is theirs."""
+    """A poll: what will not pass reaches all waiters, each as an error that is theirs."""
     bad = PollingPolicy(max_consecutive_errors=1)
     async with FaultServer(html(502)) as server, client_of(server, polling=bad) as client:
         errors = await asyncio.gather(
@@ -203,7 +203,7 @@ async def test_every_waiter_raises_a_separate_error() -> None:
 
 
 async def test_the_last_to_leave_ends_the_polling() -> None:
-    """A poll, 6: when nobody waits any more, nothing is asked, kept or left running."""
+    """A poll: when nobody waits any more, nothing is asked, kept or left running."""
     script = Script.of(GENERATING)
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
         waits = [asyncio.create_task(client.wait_until_ready(TOKEN)) for _ in range(3)]
@@ -216,7 +216,7 @@ async def test_the_last_to_leave_ends_the_polling() -> None:
         assert not client._polls._rentals
 
 
-async def test_a_nudge_asks_now() -> None:
+async def test_a_notification_asks_now() -> None:
     """notify() makes a waiting poll happen now, for all who wait, and says that somebody did."""
     script = Script.of(GENERATING, READY)
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
@@ -228,7 +228,7 @@ async def test_a_nudge_asks_now() -> None:
     assert script.times == pytest.approx([0, 4], abs=0.1)
 
 
-async def test_a_nudge_during_a_request_asks_once_more() -> None:
+async def test_a_notification_during_a_request_asks_once_more() -> None:
     """notify() is not lost on a request under way, whose answer may be older than the news."""
     script = Script.of(stall_before_head(b'{"success": true, "status": 1}', 3), READY)
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
@@ -239,8 +239,8 @@ async def test_a_nudge_during_a_request_asks_once_more() -> None:
     assert script.times == pytest.approx([0, 3], abs=0.1)
 
 
-async def test_a_nudge_keeps_to_the_budget() -> None:
-    """A shared budget: a thousand nudges ask no oftener than max_requests_per_minute allows."""
+async def test_a_notification_keeps_to_the_budget() -> None:
+    """A shared budget: a thousand notifications ask no oftener than the budget allows."""
     script = Script.of(GENERATING)
     async with (
         FaultServer(script) as server,
@@ -255,8 +255,8 @@ async def test_a_nudge_keeps_to_the_budget() -> None:
     assert min(script.gaps) >= 10 - 0.01
 
 
-async def test_a_wake_up_is_not_the_last_look() -> None:
-    """A poll, 2: a nudge before the last look of a wait does not take that look's place."""
+async def test_a_notification_is_not_the_last_check() -> None:
+    """A poll: a notification before the last check of a wait does not take its place."""
     script = Script.of(GENERATING)
     even = PollingPolicy(first_interval=30, max_interval=30, multiplier=1, jitter=0)
     async with FaultServer(script) as server, client_of(server, polling=even) as client:
@@ -270,7 +270,7 @@ async def test_a_wake_up_is_not_the_last_look() -> None:
 
 
 async def test_a_single_check_does_not_wait_for_another_waiter() -> None:
-    """A poll, 1: `timeout=0` ends within `request_timeout`, also where somebody else is asking."""
+    """A poll: `timeout=0` ends within `request_timeout`, also where somebody else is asking."""
     async with (
         FaultServer(busy(429, "600")) as server,
         client_of(server, request_timeout=5) as client,
@@ -284,7 +284,7 @@ async def test_a_single_check_does_not_wait_for_another_waiter() -> None:
         endless.cancel()
 
 
-async def test_a_nudge_is_not_lost_on_a_busy_callback() -> None:
+async def test_a_notification_is_not_lost_on_a_busy_callback() -> None:
     """notify() and close() reach a waiter whose on_poll is running."""
 
     async def slow(_: object) -> None:
@@ -317,8 +317,8 @@ async def test_an_answer_is_not_lost_on_a_busy_watcher() -> None:
     assert script.count == 2
 
 
-async def test_retry_after_outlasts_nudges_and_other_waiters() -> None:
-    """A poll, 4: no nudge, and nobody who leaves, makes a wait ask before the vendor's time."""
+async def test_retry_after_outlasts_notifications_and_other_waiters() -> None:
+    """A poll: no notification, and nobody who leaves, makes a wait ask before the vendor's time."""
     script = Script.of(busy(503, "60"), READY)
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:
         wait = asyncio.create_task(client.wait_until_ready(TOKEN))
@@ -329,7 +329,7 @@ async def test_retry_after_outlasts_nudges_and_other_waiters() -> None:
 
 
 async def test_the_refusal_of_one_is_no_error_of_the_others() -> None:
-    """A poll, 3: a pause that is too long for one waiter's deadline does not concern the others."""
+    """A poll: a pause that is too long for one waiter's deadline does not concern the others."""
     script = Script.of(busy(429, "100"), READY)
     heard = Heard()
     async with FaultServer(script) as server, client_of(server, polling=EVEN) as client:

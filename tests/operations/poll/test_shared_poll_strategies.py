@@ -151,7 +151,7 @@ def test_every_answer_is_an_attempt_of_all(waiters: list[Waiter], ready_at: floa
 @pytest.mark.no_cover
 @given(st.lists(any_waiter, min_size=1, max_size=5), st.floats(0, 120))
 def test_no_request_is_made_before_anybody_is_due(waiters: list[Waiter], ready_at: float) -> None:
-    """A poll: a request has somebody who is due by its strategy, joins, or looks a last time."""
+    """A poll: a request has somebody who is due by its strategy, joins, or checks a last time."""
     played = play(waiters, ready_at)
     due = [*played.began.values()]
     for events in played.events.values():

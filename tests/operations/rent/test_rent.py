@@ -118,7 +118,7 @@ def test_the_truth_table_has_a_row_for_each_fault() -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize(("name", "row"), TABLE.items(), ids=list(TABLE))
 async def test_truth_table(name: str, row: tuple[int, int, tuple[type, type | None]]) -> None:
-    """A paid request, 1-3: under each fault it is sent once, and ends as is certain."""
+    """A paid request: under each fault it is sent once, and ends as is certain."""
     connections, arrivals, (kind, cause) = row
     async with (
         FaultServer(FAULTS[name].make(receipt()), default=good(receipt())) as server,
@@ -133,7 +133,7 @@ async def test_truth_table(name: str, row: tuple[int, int, tuple[type, type | No
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirection_is_not_followed(status: int) -> None:
-    """A paid request, 1: redirects are off, so another server never sees the rent."""
+    """A paid request: redirects are off, so another server never sees the rent."""
     async with (
         FaultServer(good(receipt())) as other,
         FaultServer(redirect(status, f"{other.base_url}/location/optin")) as server,
@@ -145,7 +145,7 @@ async def test_a_redirection_is_not_followed(status: int) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 async def test_a_documented_refusal_is_a_clear_no(status: int) -> None:
-    """A paid request, 3: the vendor's documented refusals count under any HTTP status."""
+    """A paid request: the vendor's documented refusals count under any HTTP status."""
     replies = [vendor_error(code, "Non", status) for code in REFUSALS]
     async with FaultServer(*replies) as server, client_of(server) as client:
         ends = {code: type(await ending(client)) for code in REFUSALS}
@@ -155,7 +155,7 @@ async def test_a_documented_refusal_is_a_clear_no(status: int) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 async def test_a_code_that_is_no_answer_to_a_rent_leaves_the_outcome_unknown(status: int) -> None:
-    """A paid request, 3: an error about a file, or "all went well", does not say "not rented"."""
+    """A paid request: an error about a file, or "all went well", does not say "not rented"."""
     replies = [vendor_error(code, "Oui ?", status) for code in NO_ANSWERS]
     async with FaultServer(*replies) as server, client_of(server) as client:
         ends = {code: type(await ending(client)) for code in NO_ANSWERS}
@@ -165,7 +165,7 @@ async def test_a_code_that_is_no_answer_to_a_rent_leaves_the_outcome_unknown(sta
 
 @pytest.mark.parametrize("status", [200, 400, 404, 451, 500, 503])
 async def test_a_no_that_proves_nothing_leaves_the_outcome_unknown(status: int) -> None:
-    """A paid request, 4: only the codes that the vendor documents for a rent are a clear no."""
+    """A paid request: only the codes that the vendor documents for a rent are a clear no."""
     replies = [vendor_error(code, "Non", status) for code in UNDOCUMENTED]
     replies.append(json_reply({"success": False}, status))
     async with FaultServer(*replies) as server, client_of(server) as client:
@@ -194,14 +194,14 @@ async def test_a_no_that_proves_nothing_leaves_the_outcome_unknown(status: int) 
     ids=repr,
 )
 async def test_a_success_without_a_token_leaves_the_outcome_unknown(answer: object) -> None:
-    """A paid request, 3: a success whose token is missing or cannot be one was surely charged."""
+    """A paid request: a success whose token is missing or cannot be one was surely charged."""
     async with FaultServer(json_reply(answer)) as server, client_of(server) as client:
         assert type(await ending(client)) is RentOutcomeUnknownError
         assert server.count("rent") == 1
 
 
 async def test_a_429_that_says_success_is_not_sent_again() -> None:
-    """A paid request, 2: a 429 proves that nothing was rented only where it does not say yes."""
+    """A paid request: a 429 proves that nothing was rented only where it does not say yes."""
     yes = json_reply({"success": True}, 429)
     async with FaultServer(yes) as server, client_of(server) as client:
         assert type(await ending(client)) is RentOutcomeUnknownError
@@ -210,7 +210,7 @@ async def test_a_429_that_says_success_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 404, 429, 500])
 async def test_a_success_with_a_token_is_a_rental_under_any_status(status: int) -> None:
-    """A paid request, 4: whatever HTTP status a token comes with, it reaches the caller."""
+    """A paid request: whatever HTTP status a token comes with, it reaches the caller."""
     answer = json_reply({"success": True, "token": "tok-9"}, status)
     async with FaultServer(answer) as server:
         async with client_of(server) as client:
@@ -223,7 +223,7 @@ async def test_a_success_with_a_token_is_a_rental_under_any_status(status: int) 
 async def test_a_whole_reply_counts_though_closing_its_connection_does_not_work(
     trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A paid request, 4: once the reply is there, nothing that goes wrong later loses its token."""
+    """A paid request: once the reply is there, nothing that goes wrong later loses its token."""
     close = aiohttp.ClientSession.close
 
     async def close_badly(session: aiohttp.ClientSession) -> None:
@@ -253,7 +253,7 @@ async def unknown_outcome(**options: Any) -> RentOutcomeUnknownError:
 
 
 async def test_an_unknown_outcome_says_what_was_asked_when_and_what_went_wrong() -> None:
-    """A paid request, 3: the error carries the targeting, the volumes, the time and the cause."""
+    """A paid request: the error carries the targeting, the volumes, the time and the cause."""
     before = datetime.now(UTC)
     error = await unknown_outcome()
     assert (error.targeting, error.volumes) == (TARGETING, {"60200": 20})
@@ -264,7 +264,7 @@ async def test_an_unknown_outcome_says_what_was_asked_when_and_what_went_wrong()
 
 
 async def test_an_unknown_outcome_says_what_to_check() -> None:
-    """A paid request, 3: the message names the time, the cause, and where to look."""
+    """A paid request: the message names the time, the cause, and where to look."""
     error = await unknown_outcome()
     for part in (f"{error.sent_at:%Y-%m-%d %H:%M:%S} UTC", "(HTTP 502)", "not sent again"):
         assert part in str(error)
@@ -274,7 +274,7 @@ async def test_an_unknown_outcome_says_what_to_check() -> None:
 
 
 async def test_an_unknown_outcome_survives_pickling() -> None:
-    """A paid request, 3: a queue or another process gets the error with all that it carries."""
+    """A paid request: a queue or another process gets the error with all that it carries."""
     error = await unknown_outcome()
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(again), str(again)) == (type(error), str(error))
@@ -283,7 +283,7 @@ async def test_an_unknown_outcome_survives_pickling() -> None:
 
 
 async def test_an_unknown_outcome_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    """A paid request, 3: even where nobody catches the error, the log names it."""
+    """A paid request: even where nobody catches the error, the log names it."""
     error = await unknown_outcome()
     records = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert records == [("ERROR", str(error))]
@@ -293,7 +293,7 @@ async def test_an_unknown_outcome_is_logged_as_an_error(caplog: pytest.LogCaptur
 async def test_an_error_that_nobody_foresaw_leaves_the_outcome_unknown(
     surprise: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A paid request, 3: every other failure counts, also one of a class that nobody foresaw."""
+    """A paid request: every other failure counts, also one of a class that nobody foresaw."""
 
     async def fail(*_: object) -> None:
         raise surprise("of words that nobody checked")

@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @pytest.mark.looptime
 async def test_a_refused_connection_is_tried_again_until_the_server_is_there() -> None:
-    """A paid request, 2: a refused connection carried nothing, so the rent is sent once it can."""
+    """A paid request: a refused connection carried nothing, so the rent is sent once it can."""
     sandbox = Sandbox(port=free_port())
 
     async def open_later() -> None:
@@ -55,7 +55,7 @@ async def test_a_refused_connection_is_tried_again_until_the_server_is_there() -
 
 @pytest.mark.looptime
 async def test_a_refused_connection_is_tried_so_often_and_no_more() -> None:
-    """A paid request, 2: after the last attempt the error says that nothing was sent."""
+    """A paid request: after the last attempt the error says that nothing was sent."""
     url = f"http://127.0.0.1:{free_port()}/v1"
     policy = RetryPolicy(attempts=5, first_delay=1, max_delay=1)
     async with SMSPartnerClient("key", base_url=url, retry=policy) as client:
@@ -67,7 +67,7 @@ async def test_a_refused_connection_is_tried_so_often_and_no_more() -> None:
 
 
 async def test_a_name_that_is_not_resolved_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A paid request, 2: without an address nothing is sent; with one, the rent is sent once."""
+    """A paid request: without an address nothing is sent; with one, the rent is sent once."""
     resolve = socket.getaddrinfo
     asked: list[object] = []
 
@@ -126,14 +126,14 @@ class TLSServer:
 
 
 async def test_tls_that_breaks_off_is_tried_again() -> None:
-    """A paid request, 2: before TLS stands nothing is sent; when it stands, the rent is, once."""
+    """A paid request: before TLS stands nothing is sent; when it stands, the rent is, once."""
     async with TLSServer(broken=2) as server, client_of(server, ssl=server.trusted) as client:
         assert (await client.rent(TARGETING)).token == "tok-1"
         assert (server.connections, server.requests) == (3, 1)
 
 
 async def test_a_certificate_that_is_not_trusted_gets_no_rent() -> None:
-    """A paid request, 2: TLS with a stranger is not established, and no byte is sent to him."""
+    """A paid request: TLS with a stranger is not established, and no byte is sent to him."""
     async with TLSServer() as server, client_of(server) as client:
         with pytest.raises(TransportError, match=r"TLS .* failed") as caught:
             await client.rent(TARGETING)
@@ -142,7 +142,7 @@ async def test_a_certificate_that_is_not_trusted_gets_no_rent() -> None:
 
 
 async def test_a_server_without_tls_gets_no_rent() -> None:
-    """A paid request, 2: what answers https:// in plain text never sees a rent."""
+    """A paid request: what answers https:// in plain text never sees a rent."""
     async with FaultServer(Reply((), before=True)) as server:
         url = server.base_url.replace("http:", "https:")
         async with client_of(server, base_url=url) as client:
@@ -154,7 +154,7 @@ async def test_a_server_without_tls_gets_no_rent() -> None:
 
 @pytest.mark.looptime
 async def test_a_handshake_that_hangs_is_given_up_and_tried_again() -> None:
-    """A paid request, 2: a timeout before the first byte leaves proves that none did."""
+    """A paid request: a timeout before the first byte leaves proves that none did."""
     async with FaultServer(never_read()) as server:
         options = {"base_url": server.base_url.replace("http:", "https:"), "request_timeout": 10}
         async with client_of(server, **options) as client:
@@ -167,7 +167,7 @@ async def test_a_handshake_that_hangs_is_given_up_and_tried_again() -> None:
 
 
 async def test_a_proxy_that_refuses_to_connect_gets_no_rent() -> None:
-    """A paid request, 2: the refused CONNECT shows the proxy a host name, and nothing of a rent."""
+    """A paid request: the refused CONNECT shows the proxy a host name, and nothing of a rent."""
     async with FaultServer(html(403)) as proxy:
         options = {"base_url": "https://api.invalid/v1", "proxy": proxy.base_url[:-3]}
         async with client_of(proxy, **options) as client:
@@ -185,7 +185,7 @@ async def test_a_proxy_that_refuses_to_connect_gets_no_rent() -> None:
 
 @pytest.mark.looptime
 async def test_the_clients_own_limit_lets_each_rent_through_once() -> None:
-    """A paid request, 2: rents that wait for their turn are sent once each, at even distances."""
+    """A paid request: rents that wait for their turn are sent once each, at even distances."""
     times: list[float] = []
 
     def note(_: Received) -> Reply:
@@ -201,7 +201,7 @@ async def test_the_clients_own_limit_lets_each_rent_through_once() -> None:
 @pytest.mark.looptime
 @pytest.mark.parametrize(("pause", "arrivals"), [("5", 1), ("31", 0)])
 async def test_a_cool_down_of_the_client_holds_a_rent_back(pause: str, arrivals: int) -> None:
-    """A paid request, 2: in a cool-down a rent waits its turn, or fails unsent if that is long."""
+    """A paid request: in a cool-down a rent waits its turn, or fails unsent if that is long."""
     answers = (busy(429, pause, FULL), good(receipt()))
     options = {"retry": RetryPolicy(attempts=1), "request_timeout": 30}
     async with FaultServer(*answers) as server, client_of(server, **options) as client:
@@ -225,7 +225,7 @@ async def test_a_cool_down_of_the_client_holds_a_rent_back(pause: str, arrivals:
 async def test_a_429_is_tried_again_so_often_and_no_more(
     error: dict[str, object] | None, pause: str | None, attempts: int
 ) -> None:
-    """A paid request, 2: refused before it was done, a rent is sent again, and counted."""
+    """A paid request: refused before it was done, a rent is sent again, and counted."""
     policy = RetryPolicy(attempts=attempts, first_delay=0.5)
     async with (
         FaultServer(busy(429, pause, error)) as server,
@@ -242,7 +242,7 @@ async def test_a_429_is_tried_again_so_often_and_no_more(
 
 @pytest.mark.looptime
 async def test_a_429_and_then_a_receipt_is_one_rental() -> None:
-    """A paid request, 2: after refusals the rent that gets through is the only one done."""
+    """A paid request: after refusals the rent that gets through is the only one done."""
     answers = (busy(429), busy(429, "1", FULL), good(receipt()))
     async with FaultServer(*answers) as server, client_of(server) as client:
         assert (await client.rent(TARGETING)).token == "tok-1"
@@ -251,7 +251,7 @@ async def test_a_429_and_then_a_receipt_is_one_rental() -> None:
 
 @pytest.mark.looptime
 async def test_a_429_that_asks_for_a_long_pause_is_raised_at_once() -> None:
-    """A paid request, 2: a Retry-After beyond request_timeout is for the caller to wait out."""
+    """A paid request: a Retry-After beyond request_timeout is for the caller to wait out."""
     async with (
         FaultServer(busy(429, "31", FULL)) as server,
         client_of(server, request_timeout=30) as client,
@@ -270,7 +270,7 @@ async def test_a_429_that_asks_for_a_long_pause_is_raised_at_once() -> None:
 async def test_a_rent_goes_over_a_new_connection(
     borrowed: bool,  # noqa: FBT001 - a row of the test's
 ) -> None:
-    """A paid request, 1: whatever is pooled, and by whom, a rent has a fresh connection."""
+    """A paid request: whatever is pooled, and by whom, a rent has a fresh connection."""
     async with FaultServer(good(receipt())) as server, aiohttp.ClientSession() as session:
         async with client_of(server, session=session if borrowed else None) as client:
             for _ in range(2):
@@ -289,7 +289,7 @@ async def test_a_rent_goes_over_a_new_connection(
 async def test_connections_that_close_at_the_worst_moment_cost_no_rent(
     close: Callable[[bytes], Reply],
 ) -> None:
-    """A paid request, 1: an idle timeout that strikes between two requests never hits a rent."""
+    """A paid request: an idle timeout that strikes between two requests never hits a rent."""
     rounds = 300
     async with FaultServer(close(receipt())) as server, client_of(server) as client:
         for _ in range(rounds):

@@ -100,7 +100,7 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
 
 @pytest.mark.parametrize("parts", BROKEN.values(), ids=list(BROKEN))
 async def test_the_token_of_a_broken_reply_reaches_the_caller(parts: tuple[bytes, ...]) -> None:
-    """A paid request, 3: whatever breaks, the bytes that came are read."""
+    """A paid request: whatever breaks, the bytes that came are read."""
     reply = Reply((*(Drip(part, pause=0.02, size=len(part)) for part in parts), Close()))
     async with FaultServer(reply) as server, client_of(server) as client:
         assert (await client.rent(TARGETING)).token == "tok-1"
@@ -121,14 +121,14 @@ async def test_the_token_of_a_broken_reply_reaches_the_caller(parts: tuple[bytes
     ids=["JSON in JSON", "so under 429", "a form", "a no", "a 429", "a redirect", "a header"],
 )
 async def test_a_token_in_another_place_is_asked_about_and_never_rented_again(reply: Reply) -> None:
-    """A paid request, 2 and 4: a free status settles it."""
+    """A paid request: a free status settles it."""
     async with FaultServer(reply, good(receipt())) as server, client_of(server) as client:
         assert (await client.rent(TARGETING)).token == "tok-1"
         assert [received.method for received in server.received] == ["POST", "GET"]
 
 
 async def test_an_empty_429_that_nothing_proves_whole_is_not_sent_again() -> None:
-    """A paid request, 2: without a framing, a cut behind the head looks like its end."""
+    """A paid request: without a framing, a cut behind the head looks like its end."""
     reply = Reply((Send(b"HTTP/1.1 429 Too Many Requests\r\n\r\n"), Close()))
     async with FaultServer(reply) as server, client_of(server) as client:
         with pytest.raises(RentOutcomeUnknownError):
@@ -177,7 +177,7 @@ async def test_aiohttp_has_the_place_for_the_bytes_of_a_reply() -> None:
     "known", [good(receipt()), vendor_error(34, "Oui"), vendor_error(36, "Non")]
 )
 async def test_a_token_in_front_of_a_cut_is_the_rental_if_the_vendor_knows_it(known: Reply) -> None:
-    """A paid request, 4: its status is asked once, which is free."""
+    """A paid request: its status is asked once, which is free."""
     tokens: list[str] = []
     async with FaultServer(Reply((Send(CUT), Close())), known) as server:
         async with client_of(server) as client:
@@ -197,7 +197,7 @@ async def test_a_token_in_front_of_a_cut_is_the_rental_if_the_vendor_knows_it(kn
 async def test_a_seen_token_that_the_vendor_does_not_know_is_in_the_error(
     answer: Reply, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A paid request, 4: in the error, its message and the log; and never sent a second time."""
+    """A paid request: in the error, its message and the log; and never sent a second time."""
     retry = RetryPolicy(attempts=1)
     server = FaultServer(Reply((Send(CUT), Close())), answer, default=answer)
     async with server, client_of(server, retry=retry) as client:
@@ -216,7 +216,7 @@ async def test_a_seen_token_that_the_vendor_does_not_know_is_in_the_error(
 
 @pytest.mark.parametrize("cut", [True, False])
 async def test_a_429_that_was_cut_is_not_sent_again(cut: bool) -> None:  # noqa: FBT001 - a table
-    """A paid request, 2: only a whole one proves that nothing was rented."""
+    """A paid request: only a whole one proves that nothing was rented."""
     reply = Reply(
         (Send(b"HTTP/1.1 429 Slow\r\nContent-Length: %d\r\n\r\nno" % (9 * cut + 2)), Close())
     )
@@ -230,7 +230,7 @@ async def test_a_429_that_was_cut_is_not_sent_again(cut: bool) -> None:  # noqa:
 
 
 async def test_a_rent_that_fails_at_its_price_says_that_nothing_was_rented() -> None:
-    """A paid request, 7: the price may have been asked; the rent was not sent."""
+    """A paid request: the price may have been asked; the rent was not sent."""
     async with FaultServer(default=close_before_head()) as server, client_of(server) as client:
         with pytest.raises(TransportError, match="Nothing was rented") as caught:
             await client.rent(TARGETING, max_total=Decimal(5))
@@ -265,7 +265,7 @@ def clock(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 async def test_a_price_that_is_too_old_is_asked_again(
     clock: Clock, step: float, prices: int, rents: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A paid request, 7: by either clock, three times at most; then nothing was rented."""
+    """A paid request: by either clock, three times at most; then nothing was rented."""
     check = SMSPartnerClient._price
 
     async def price(*args: Any, **options: Any) -> Any:
@@ -286,7 +286,7 @@ async def test_a_price_that_is_too_old_is_asked_again(
 
 
 async def test_a_price_that_cannot_be_read_rents_nothing() -> None:
-    """A paid request, 7: a page in place of a price is no price."""
+    """A paid request: a page in place of a price is no price."""
     async with FaultServer(default=html(200)) as server, client_of(server) as client:
         with pytest.raises(PriceExceededError):
             await client.rent(TARGETING, max_total=5)

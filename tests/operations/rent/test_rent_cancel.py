@@ -47,7 +47,7 @@ async def give_up(task: asyncio.Task[Rental]) -> None:
 
 @pytest.mark.looptime
 async def test_a_cancelled_rent_runs_to_its_answer() -> None:
-    """A paid request, 6: the answer is awaited and `on_rented` called before it is cancelled."""
+    """A paid request: the answer is awaited and `on_rented` called before it is cancelled."""
     rentals: list[Rental] = []
     async with FaultServer(LATE) as server, client_of(server) as client:
         begun = now()
@@ -66,7 +66,7 @@ async def test_a_cancelled_rent_runs_to_its_answer() -> None:
 async def test_a_rent_that_is_cancelled_again_and_again_runs_to_its_answer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A paid request, 6: a hundred cancellations, one a turn, cost one warning and no token."""
+    """A paid request: a hundred cancellations, one a turn, cost one warning and no token."""
     rentals: list[Rental] = []
     async with FaultServer(LATE) as server, client_of(server) as client:
         task = renting(client, rentals)
@@ -81,7 +81,7 @@ async def test_a_rent_that_is_cancelled_again_and_again_runs_to_its_answer(
 
 
 async def test_a_rent_that_is_cancelled_in_every_turn_until_it_ends_runs_to_its_answer() -> None:
-    """A paid request, 6: a canceller that never gives up, as anyio's, does not abandon it."""
+    """A paid request: a canceller that never gives up, as anyio's, does not abandon it."""
     rentals: list[Rental] = []
     answer = stall_before_head(receipt(), 0.02)
     async with FaultServer(answer) as server, client_of(server) as client:
@@ -102,7 +102,7 @@ async def test_a_rent_that_is_cancelled_in_every_turn_until_it_ends_runs_to_its_
 async def test_whenever_a_rent_is_cancelled_its_token_comes_out(
     host: str, fates: set[tuple[int, bool]], times: int
 ) -> None:
-    """A paid request, 6: cancelled at any turn, nothing was sent, or the token is reported."""
+    """A paid request: cancelled at any turn, nothing was sent, or the token is reported."""
     outcomes = set()
     for turn in range(70):
         rentals: list[Rental] = []
@@ -125,7 +125,7 @@ async def test_whenever_a_rent_is_cancelled_its_token_comes_out(
 @pytest.mark.looptime
 @pytest.mark.parametrize("turn", range(6))
 async def test_a_cancellation_just_when_the_answer_is_reported_loses_nothing(turn: int) -> None:
-    """A paid request, 6: cancelled in the very turns in which it ends, it is reported once."""
+    """A paid request: cancelled in the very turns in which it ends, it is reported once."""
     rentals: list[Rental] = []
 
     def keep(rental: Rental) -> None:
@@ -149,7 +149,7 @@ async def test_a_cancellation_just_when_the_answer_is_reported_loses_nothing(tur
 
 @pytest.mark.looptime
 async def test_a_slow_callback_is_allowed_to_finish() -> None:
-    """A paid request, 6: a cancellation also waits until `on_rented` has stored the token."""
+    """A paid request: a cancellation also waits until `on_rented` has stored the token."""
     rentals: list[Rental] = []
 
     async def store(rental: Rental) -> None:
@@ -170,7 +170,7 @@ async def test_a_slow_callback_is_allowed_to_finish() -> None:
 async def test_without_a_callback_a_cancelled_caller_finds_the_token_in_note_and_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A paid request, 6: a token that comes back to a cancelled caller reaches note and log."""
+    """A paid request: a token that comes back to a cancelled caller reaches note and log."""
     caplog.set_level(logging.INFO, "smspartner_async")
     async with FaultServer(LATE) as server, client_of(server) as client:
         task = asyncio.create_task(client.rent(TARGETING))
@@ -193,7 +193,7 @@ async def test_without_a_callback_a_cancelled_caller_finds_the_token_in_note_and
 async def test_a_cancellation_carries_an_unknown_outcome(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A paid request, 6: its wait is bounded, and what is unknown is its cause and in the log."""
+    """A paid request: its wait is bounded, and what is unknown is its cause and in the log."""
     options = {"request_timeout": 3}
     async with FaultServer(LATE) as server, client_of(server, **options) as client:
         begun = now()
@@ -216,7 +216,7 @@ async def test_a_cancellation_carries_an_unknown_outcome(
 async def test_a_cancelled_rent_that_is_refused_is_not_sent_again(
     answer: Reply, kind: type[Exception]
 ) -> None:
-    """A paid request, 6: after a cancellation nothing new is sent, whatever the answer was."""
+    """A paid request: after a cancellation nothing new is sent, whatever the answer was."""
     async with FaultServer(lambda _: answer) as server, client_of(server) as client:
         task = renting(client, [])
         await arrival(server)
@@ -232,7 +232,7 @@ async def test_a_cancelled_rent_that_is_refused_is_not_sent_again(
 
 @pytest.mark.looptime
 async def test_a_rent_that_is_still_connecting_is_given_up_at_once() -> None:
-    """A paid request, 6: cancelled while TLS is not yet established, nothing is ever sent."""
+    """A paid request: cancelled while TLS is not yet established, nothing is ever sent."""
     rentals: list[Rental] = []
     async with FaultServer(never_read()) as server:
         url = server.base_url.replace("http:", "https:")
@@ -244,7 +244,7 @@ async def test_a_rent_that_is_still_connecting_is_given_up_at_once() -> None:
 
 @pytest.mark.looptime
 async def test_a_rent_that_waits_for_its_turn_is_given_up_at_once() -> None:
-    """A paid request, 6: cancelled while it waits for max_requests_per_minute, nothing is sent."""
+    """A paid request: cancelled while it waits for max_requests_per_minute, nothing is sent."""
     rentals: list[Rental] = []
     async with (
         FaultServer(good(receipt())) as server,
@@ -258,7 +258,7 @@ async def test_a_rent_that_waits_for_its_turn_is_given_up_at_once() -> None:
 
 @pytest.mark.looptime
 async def test_a_rent_that_waits_to_be_sent_again_is_given_up_at_once() -> None:
-    """A paid request, 6: cancelled in the pause after a 429, it is not sent another time."""
+    """A paid request: cancelled in the pause after a 429, it is not sent another time."""
     rentals: list[Rental] = []
     retry = RetryPolicy(first_delay=8)
     async with (
@@ -272,7 +272,7 @@ async def test_a_rent_that_waits_to_be_sent_again_is_given_up_at_once() -> None:
 
 @pytest.mark.looptime
 async def test_a_rent_that_is_cancelled_while_it_is_priced_is_given_up_at_once() -> None:
-    """A paid request, 7: cancelled while the price is being asked, nothing is rented."""
+    """A paid request: cancelled while the price is being asked, nothing is rented."""
     async with FaultServer(LATE) as server, client_of(server) as client:
         task = asyncio.create_task(client.rent(TARGETING, max_total=Decimal(1000)))
         await give_up(task)
@@ -282,7 +282,7 @@ async def test_a_rent_that_is_cancelled_while_it_is_priced_is_given_up_at_once()
 @pytest.mark.looptime
 @pytest.mark.parametrize("turn", [0, 3, 20])
 async def test_the_cancellation_that_is_raised_is_the_callers_own(turn: int) -> None:
-    """A paid request, 6: its message survives, by which anyio knows a cancellation as its own."""
+    """A paid request: its message survives, by which anyio knows a cancellation as its own."""
     async with FaultServer(LATE) as server, client_of(server) as client:
         task = renting(client, [])
         await turns(turn)

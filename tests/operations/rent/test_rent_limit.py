@@ -46,7 +46,7 @@ def quote(cost: object) -> Reply:
 async def test_a_price_within_the_limit_is_rented(
     client: SMSPartnerClient, sandbox: Sandbox, limit: Decimal
 ) -> None:
-    """A paid request, 7: a quote that equals `max_total`, or is below it, is rented."""
+    """A paid request: a quote that equals `max_total`, or is below it, is rented."""
     await client.rent(PLACE, VOLUMES, max_total=limit)
     assert sandbox.paid == Decimal("1.80")
     assert sandbox.requests == {"price": 1, "rent": 1}
@@ -56,7 +56,7 @@ async def test_a_price_within_the_limit_is_rented(
 async def test_a_price_above_the_limit_is_not_rented(
     client: SMSPartnerClient, sandbox: Sandbox, limit: Decimal
 ) -> None:
-    """A paid request, 7: a quote above `max_total` raises without renting."""
+    """A paid request: a quote above `max_total` raises without renting."""
     with pytest.raises(PriceExceededError) as caught:
         await client.rent(PLACE, VOLUMES, max_total=limit)
     assert sandbox.requests == {"price": 1}
@@ -67,7 +67,7 @@ async def test_a_price_above_the_limit_is_not_rented(
 
 
 async def test_the_volumes_are_priced_that_are_rented() -> None:
-    """A paid request, 7: price and rent ask for the same targeting and the same volumes."""
+    """A paid request: price and rent ask for the same targeting and the same volumes."""
     async with FaultServer(quote({"total": 1}), good(receipt())) as server:
         async with client_of(server) as client:
             await client.rent(PLACE, VOLUMES, max_total=Decimal(1))
@@ -99,7 +99,7 @@ async def test_the_volumes_are_priced_that_are_rented() -> None:
     ],
 )
 async def test_a_price_that_cannot_be_learnt_is_not_rented(answer: Reply) -> None:
-    """A paid request, 7: a quote without a total, or an unreadable one, raises without renting."""
+    """A paid request: a quote without a total, or an unreadable one, raises without renting."""
     async with FaultServer(answer) as server, client_of(server) as client:
         with pytest.raises(PriceExceededError):
             await client.rent(TARGETING, max_total=Decimal(1000))
@@ -116,7 +116,7 @@ async def test_a_price_that_cannot_be_learnt_is_not_rented(answer: Reply) -> Non
     ],
 )
 async def test_a_price_that_fails_is_not_rented(answer: Reply, kind: type[Exception]) -> None:
-    """A paid request, 7: whatever ends the pricing, nothing is rented."""
+    """A paid request: whatever ends the pricing, nothing is rented."""
     async with FaultServer(answer) as server, client_of(server) as client:
         with pytest.raises(kind):
             await client.rent(TARGETING, max_total=Decimal(1000))
@@ -165,7 +165,7 @@ async def rent(on_rented: Callable[[Rental], object]) -> Rental:
 
 
 async def test_a_plain_callback_is_called_with_the_rental() -> None:
-    """A paid request, 6: `on_rented` gets the rental that is returned, once, before it is."""
+    """A paid request: `on_rented` gets the rental that is returned, once, before it is."""
     reported: list[Rental] = []
     rental = await rent(reported.append)
     assert len(reported) == 1
@@ -173,7 +173,7 @@ async def test_a_plain_callback_is_called_with_the_rental() -> None:
 
 
 async def test_an_async_callback_is_waited_for() -> None:
-    """A paid request, 6: the rental is returned after a slow callback has stored it."""
+    """A paid request: the rental is returned after a slow callback has stored it."""
     reported: list[Rental] = []
 
     async def store(rental: Rental) -> None:
@@ -185,7 +185,7 @@ async def test_an_async_callback_is_waited_for() -> None:
 
 
 async def test_a_callback_may_return_any_awaitable() -> None:
-    """A paid request, 6: a future that a plain callback returns is waited for."""
+    """A paid request: a future that a plain callback returns is waited for."""
     reported: list[Rental] = []
 
     def store(rental: Rental) -> asyncio.Future[None]:
@@ -221,7 +221,7 @@ async def time_out(_: Rental) -> None:
 async def test_a_callback_that_fails_does_not_lose_the_rental(
     callback: Callable[[Rental], object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A paid request, 6: what `on_rented` raises is logged with the token; all else continues."""
+    """A paid request: what `on_rented` raises is logged with the token; all else continues."""
     assert (await rent(callback)).token == "tok-1"
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "tok-1" in record.getMessage()
@@ -229,7 +229,7 @@ async def test_a_callback_that_fails_does_not_lose_the_rental(
 
 
 async def test_nobody_is_called_for_what_was_not_rented() -> None:
-    """A paid request, 6: `on_rented` hears of rentals only."""
+    """A paid request: `on_rented` hears of rentals only."""
     reported: list[Rental] = []
     answers = (vendor_error(11, "Crédit insuffisant"), html(502))
     async with FaultServer(*answers) as server, client_of(server) as client:
@@ -240,7 +240,7 @@ async def test_nobody_is_called_for_what_was_not_rented() -> None:
 
 
 async def test_the_callback_is_called_once_even_after_a_refusal() -> None:
-    """A paid request, 6: of several attempts only the paid one is reported."""
+    """A paid request: of several attempts only the paid one is reported."""
     reported: list[Rental] = []
     calls: list[Received] = []
 

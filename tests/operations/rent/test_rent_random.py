@@ -150,7 +150,7 @@ async def many_rents(seed: int) -> tuple[Vendor, list[Caller]]:
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2] if os.environ.get("CI_LONG") else [1])
 async def test_thousands_of_random_rents(seed: int) -> None:
-    """A paid request, 1-4: whatever happens, each is done once at most, and no token is lost."""
+    """A paid request: whatever happens, each is done once at most, and no token is lost."""
     vendor, callers = await many_rents(seed)
     # The run is worth something only if all of this happened often.
     ends = Counter(type(caller.end) for caller in callers)

@@ -28,7 +28,7 @@ LATE = stall_before_head(receipt(), 5)
 
 @pytest.mark.looptime
 async def test_a_timeout_around_a_rent_is_a_timeout_after_the_token_is_reported() -> None:
-    """A paid request, 6: asyncio.timeout() ends as always, after `on_rented`."""
+    """A paid request: asyncio.timeout() ends as always, after `on_rented`."""
     reported: list[Rental] = []
     async with FaultServer(LATE) as server, client_of(server) as client:
         begun = now()
@@ -44,7 +44,7 @@ async def test_a_timeout_around_a_rent_is_a_timeout_after_the_token_is_reported(
 
 @pytest.mark.looptime
 async def test_wait_for_around_a_rent_is_a_timeout_after_the_token_is_reported() -> None:
-    """A paid request, 6: asyncio.wait_for() ends as always, after `on_rented`."""
+    """A paid request: asyncio.wait_for() ends as always, after `on_rented`."""
     reported: list[Rental] = []
     async with FaultServer(LATE) as server, client_of(server) as client:
         with pytest.raises(TimeoutError):
@@ -54,7 +54,7 @@ async def test_wait_for_around_a_rent_is_a_timeout_after_the_token_is_reported()
 
 @pytest.mark.looptime
 async def test_a_group_whose_other_task_fails_waits_for_its_rents() -> None:
-    """A paid request, 6: a TaskGroup ends with the failure, after every token was reported."""
+    """A paid request: a TaskGroup ends with the failure, after every token was reported."""
     reported: list[Rental] = []
 
     async def fail() -> None:
@@ -76,7 +76,7 @@ async def test_a_group_whose_other_task_fails_waits_for_its_rents() -> None:
 
 @pytest.mark.looptime
 async def test_a_closed_client_lets_its_rents_finish() -> None:
-    """A paid request, 6: closing the client leaves a rent in flight its connection."""
+    """A paid request: closing the client leaves a rent in flight its connection."""
     reported: list[Rental] = []
     async with FaultServer(LATE) as server:
         client = client_of(server)
@@ -89,7 +89,7 @@ async def test_a_closed_client_lets_its_rents_finish() -> None:
 
 @pytest.mark.looptime
 async def test_a_closed_client_sends_no_rent_again() -> None:
-    """A paid request, 2: a rent that waits to be sent again when the client closes never is."""
+    """A paid request: a rent that waits to be sent again when the client closes never is."""
     async with FaultServer(FAULTS["429"].make(b""), good(receipt())) as server:
         client = client_of(server, max_requests_per_minute=60)
         task = asyncio.create_task(client.rent(TARGETING))
@@ -112,7 +112,7 @@ def open_files() -> set[int]:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows' loop does not list its sockets")
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if not fault.hangs])
 async def test_a_rent_leaves_nothing_behind(name: str) -> None:
-    """A paid request, 1: its own connection is closed, with no task, socket or warning left."""
+    """A paid request: its own connection is closed, with no task, socket or warning left."""
     asyncio.get_running_loop().set_debug(True)
     async with (
         FaultServer(FAULTS[name].make(receipt())) as server,
@@ -211,7 +211,7 @@ ctrl_c = pytest.mark.skipif(
 @ctrl_c
 @pytest.mark.parametrize(("way", "signals"), [("main", 1), ("main", 2), ("background", 1)])
 async def test_ctrl_c_waits_for_the_token(way: str, signals: int, tmp_path: Path) -> None:
-    """A paid request, 6: when Ctrl-C ends asyncio.run(), the token is reported before it does."""
+    """A paid request: when Ctrl-C ends asyncio.run(), the token is reported before it does."""
     status, _ = await run_and_stop(tmp_path / "book", way, signals)
     assert status == -signal.SIGINT
     assert (tmp_path / "book").read_text() == "tok-1\n"
@@ -219,7 +219,7 @@ async def test_ctrl_c_waits_for_the_token(way: str, signals: int, tmp_path: Path
 
 @ctrl_c
 async def test_ctrl_c_says_why_it_waits(tmp_path: Path) -> None:
-    """A paid request, 6: one more Ctrl-C, while asyncio.run() ends, gives up what it warned of."""
+    """A paid request: one more Ctrl-C, while asyncio.run() ends, gives up what it warned of."""
     status, said = await run_and_stop(tmp_path / "book", "background", 2)
     assert status == -signal.SIGINT
     assert not (tmp_path / "book").exists()
@@ -227,7 +227,7 @@ async def test_ctrl_c_says_why_it_waits(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_ends_waits_for_the_token(tmp_path: Path) -> None:
-    """A paid request, 6: when main() returns, a rent in the background is finished."""
+    """A paid request: when main() returns, a rent in the background is finished."""
     status, _ = await run_and_stop(tmp_path / "book", "end", 0)
     assert status == 0
     assert (tmp_path / "book").read_text() == "tok-1\n"

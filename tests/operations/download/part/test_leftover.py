@@ -23,7 +23,7 @@ from smspartner_async._operations.sidecar import Sidecar
     ],
 )
 def test_beginnings(tmp_path: Path, older: bytes, *, agrees: bool) -> None:
-    """A file, 3: of two parts, one is the beginning of the other, or they differ."""
+    """A file: of two parts, one is the beginning of the other, or they differ."""
     leave_behind(tmp_path / "a.part", older)
     (tmp_path / "whole").write_bytes(FILE)
     with (tmp_path / "whole").open("rb") as file:
@@ -31,7 +31,7 @@ def test_beginnings(tmp_path: Path, older: bytes, *, agrees: bool) -> None:
 
 
 def test_removed_with_its_sidecar(tmp_path: Path) -> None:
-    """A file, 3: what is needless goes, and its sidecar with it."""
+    """A file: what is needless goes, and its sidecar with it."""
     leave_behind(tmp_path / "a.part", OLDER)
     Leftover(tmp_path / "a.part", len(OLDER), "tok").remove()
     assert list(tmp_path.iterdir()) == []
@@ -39,7 +39,7 @@ def test_removed_with_its_sidecar(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("token", [None, "another"])
 def test_what_is_not_ours_stays(tmp_path: Path, token: str | None) -> None:
-    """A file, 3: a part of release 0.1, or of another rental by now, is not removed."""
+    """A file: a part of release 0.1, or of another rental by now, is not removed."""
     leave_behind(tmp_path / "a.part", OLDER)
     before = sorted(os.listdir(tmp_path))  # noqa: PTH208 - the names alone
     Leftover(tmp_path / "a.part", len(OLDER), token).remove()
@@ -48,7 +48,7 @@ def test_what_is_not_ours_stays(tmp_path: Path, token: str | None) -> None:
 
 
 def test_what_is_in_use_stays(tmp_path: Path) -> None:
-    """A file, 3: a part that another download has claimed meanwhile is not removed."""
+    """A file: a part that another download has claimed meanwhile is not removed."""
     leave_behind(tmp_path / "a.part", OLDER)
     busy = Sidecar.open(tmp_path / "a.part")
     Leftover(tmp_path / "a.part", len(OLDER), "tok").remove()

@@ -74,7 +74,7 @@ def test_locked_while_open(final: Path, make: Callable[..., PartFile]) -> None:
 def test_a_disk_that_fails_before_anything_is_sent_is_named(
     final: Path, make: Callable[..., PartFile], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """A file, 1: "No space left on device" alone would not say which of them is full."""
+    """A file: "No space left on device" alone would not say which of them is full."""
     monkeypatch.setattr(os, call, failing(errno.ENOSPC))
     with pytest.raises(OSError, match=r"No space left on device: .*contacts\.csv\.part\.json"):
         make()
@@ -138,7 +138,7 @@ def kind_of(fd: int) -> str:
 def test_what_is_on_the_disk_before_the_first_byte(
     final: Path, make: Callable[..., PartFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file, 2: the rental is fsynced, with the names, before any byte; the head's facts are kept.
+    """A file: the rental is fsynced, with the names, before any byte; the head's facts are kept.
 
     A killed process keeps what it has written: framing and length are written before the first
     bytes, and synced behind them, which a socket that is still unread would lose.
@@ -187,7 +187,7 @@ def test_the_facts_of_a_head_are_synced_unless_the_end_follows(
     *,
     synced: bool,
 ) -> None:
-    """A file, 2: framing and length are synced behind the first bytes of a body that has more."""
+    """A file: framing and length are synced behind the first bytes of a body that has more."""
     part = make()
     steps: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: steps.append(kind_of(fd)))
@@ -226,7 +226,7 @@ def test_the_room_that_was_reserved_is_used_when_the_disk_is_full(
     *,
     is_kept: bool,
 ) -> None:
-    """A file, 1: it is given back, and the write is tried again; a broken disk is not."""
+    """A file: it is given back, and the write is tried again; a broken disk is not."""
     part = make()
     really_write, errors = os.write, [OSError(number, os.strerror(number))]
 
@@ -246,7 +246,7 @@ def test_the_room_that_was_reserved_is_used_when_the_disk_is_full(
 def test_a_part_that_is_no_contact_file_says_so(
     final: Path, make: Callable[..., PartFile], *, is_kept: bool
 ) -> None:
-    """A file, 4: to who would finish it; it stays where it may hold numbers."""
+    """A file: to who would finish it; it stays where it may hold numbers."""
     part = make(write=FILE)
     part.refuse(is_kept)
     assert part.is_refused

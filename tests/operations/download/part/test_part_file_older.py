@@ -135,7 +135,7 @@ def whole(data: bytes, name: str = "whole") -> dict[str, Any]:
     ],
 )
 def test_what_a_sidecar_proves(final: Path, lines: list[dict[str, Any]], *, is_whole: bool) -> None:
-    """A file, 2: a part is taken for whole by its length, or by a note of its digest, alone."""
+    """A file: a part is taken for whole by its length, or by a note of its digest, alone."""
     path = left_whole(final, FILE, *lines)
     part = PartFile(final, "tok", overwrite=False)
     assert part.resume() is None
@@ -153,7 +153,7 @@ def test_what_a_sidecar_proves(final: Path, lines: list[dict[str, Any]], *, is_w
 
 
 def test_a_whole_part_of_another_rental(final: Path) -> None:
-    """A file, 2: a whole part of another rental is not finished under this one's token."""
+    """A file: a whole part of another rental is not finished under this one's token."""
     path = left_whole(final, FILE, reply("length", 5200), whole(FILE), token="another")
     part = PartFile(final, "tok", overwrite=False)
     assert part.open(ROOM) is None
@@ -168,7 +168,7 @@ def test_a_whole_part_of_another_rental(final: Path) -> None:
 def test_a_crash_after_the_final_name(
     final: Path, *, has_both_names: bool, overwrite: bool
 ) -> None:
-    """A file, 2: what has its name already is returned as whole, and its remains are removed."""
+    """A file: what has its name already is returned as whole, and its remains are removed."""
     part = left_whole(final, FILE, reply("chunked", None), whole(FILE))
     final.hardlink_to(part)
     if not has_both_names:
@@ -181,7 +181,7 @@ def test_a_crash_after_the_final_name(
 
 @posix_only
 def test_a_crash_after_the_final_name_of_an_unproven_file(final: Path) -> None:
-    """A file, 2: both names on one file that nothing proves whole hinder no later download."""
+    """A file: both names on one file that nothing proves whole hinder no later download."""
     part = left_whole(final, FILE, reply("close", None))
     final.hardlink_to(part)
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -194,7 +194,7 @@ def test_a_crash_after_the_final_name_of_an_unproven_file(final: Path) -> None:
 
 
 def test_a_whole_part_whose_name_is_taken(final: Path) -> None:
-    """A file, 2: where the final name is somebody else's, the error names the whole part."""
+    """A file: where the final name is somebody else's, the error names the whole part."""
     part = left_whole(final, FILE, reply("length", 5200))
     final.write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=r"whole file of this rental is kept in .*\.part\."):

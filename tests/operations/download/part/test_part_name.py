@@ -14,7 +14,7 @@ HEAD = {"status": 200, "framing": "length", "length": len(FILE), "encoding": ""}
 
 @pytest.mark.parametrize(("number", "state"), [(3, PartState.WHOLE), (4, PartState.USABLE)])
 def test_names(tmp_path: Path, number: int, state: PartState) -> None:
-    """A file, 3: the names of a part are `x.part`, `x.part.1` and so on, up to a gap of four."""
+    """A file: the names of a part are `x.part`, `x.part.1` and so on, up to a gap of four."""
     leave_behind(tmp_path / f"x.part.{number}", FILE, "tok", HEAD)
     claim = claim_part(tmp_path / "x", "tok")
     assert claim is not None
@@ -24,7 +24,7 @@ def test_names(tmp_path: Path, number: int, state: PartState) -> None:
 
 
 def test_the_first_name_that_is_free(tmp_path: Path) -> None:
-    """A file, 3: others' files and parts that nothing proves whole are passed over, and named."""
+    """A file: others' files and parts that nothing proves whole are passed over, and named."""
     (tmp_path / "x.part").write_bytes(OLDER)
     leave_behind(tmp_path / "x.part.1", ANOTHERS, "another")
     claim = claim_part(tmp_path / "x", "tok")
@@ -39,7 +39,7 @@ def test_the_first_name_that_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("only_known", [False, True])
 def test_a_whole_part_comes_first(tmp_path: Path, *, only_known: bool) -> None:
-    """A file, 2: the whole part of this rental is claimed before any free name."""
+    """A file: the whole part of this rental is claimed before any free name."""
     leave_behind(tmp_path / "x.part.1", b"")
     leave_behind(tmp_path / "x.part.3", FILE, "tok", HEAD)
     claim = claim_part(tmp_path / "x", "tok", only_known=only_known)
@@ -49,13 +49,13 @@ def test_a_whole_part_comes_first(tmp_path: Path, *, only_known: bool) -> None:
 
 
 def test_a_look_claims_nothing(tmp_path: Path) -> None:
-    """A file, 2: where nothing is whole, looking for it leaves the folder as it was."""
+    """A file: where nothing is whole, looking for it leaves the folder as it was."""
     assert claim_part(tmp_path / "x", "tok", only_known=True) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_part_is_used_again(tmp_path: Path) -> None:
-    """A file, 3: an empty part that a crash left does not pile up."""
+    """A file: an empty part that a crash left does not pile up."""
     leave_behind(tmp_path / "x.part", b"", "another")
     claim = claim_part(tmp_path / "x", "tok")
     assert claim is not None
@@ -74,7 +74,7 @@ def test_one_claim_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_whole_part_is_locked(tmp_path: Path) -> None:
-    """A file, 2: one download finishes a whole part; a second one is refused meanwhile."""
+    """A file: one download finishes a whole part; a second one is refused meanwhile."""
     leave_behind(tmp_path / "x.part", FILE, "tok", HEAD)
     claim = claim_part(tmp_path / "x", "tok", only_known=True)
     assert claim is not None
@@ -84,7 +84,7 @@ def test_a_whole_part_is_locked(tmp_path: Path) -> None:
 
 
 def test_the_leftovers_of_a_rental(tmp_path: Path) -> None:
-    """A file, 3: its parts are those whose sidecar names it; one over 16 MiB is no sidecar."""
+    """A file: its parts are those whose sidecar names it; one over 16 MiB is no sidecar."""
     for number, token in enumerate(("tok", "another", "tok"), 1):
         leave_behind(tmp_path / f"x.part.{number}", OLDER, token)
     os.truncate(tmp_path / "x.part.3.json", 2**24 + 1)

@@ -27,19 +27,19 @@ from smspartner_async._operations.sidecar import Digest, ReplyFacts, Sidecar
     ],
 )
 def test_what_a_head_says(headers: dict[str, str], facts: tuple[str, int | None, str]) -> None:
-    """A file, 2: framing, length and compression of a body, as its head says them."""
+    """A file: framing, length and compression of a body, as its head says them."""
     found = ReplyFacts.of(200, CIMultiDict(headers))
     assert (found.framing, found.length, found.encoding) == facts
 
 
 def test_a_coding_on_each_of_two_lines() -> None:
-    """A file, 5: a body that is compressed twice is not taken for one that is compressed once."""
+    """A file: a body that is compressed twice is not taken for one that is compressed once."""
     lines = (("Content-Encoding", "gzip"), ("content-encoding", "gzip"))
     assert ReplyFacts.of(200, CIMultiDict(lines)).encoding == "gzip, gzip"
 
 
 def test_what_proves_a_body_whole() -> None:
-    """A file, 2: a last chunk or the whole length prove a body whole; its end alone does not."""
+    """A file: a last chunk or the whole length prove a body whole; its end alone does not."""
     assert ReplyFacts(200, "length", 520, "").proves(520)
     assert not ReplyFacts(200, "length", 520, "").proves(519)
     assert ReplyFacts(200, "chunked", None, "").proves(7)
@@ -47,7 +47,7 @@ def test_what_proves_a_body_whole() -> None:
 
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """A file, 2: whoever comes later reads all of it; a later attempt makes it void."""
+    """A file: whoever comes later reads all of it; a later attempt makes it void."""
     part, reply = tmp_path / "a.part", ReplyFacts(200, "length", 520, "gzip")
     sidecar = Sidecar.open(part)
     assert (sidecar.token, sidecar.is_foreign) == ("", False)
@@ -71,7 +71,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be synced there")
 def test_proofs_are_fsynced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file, 2: a proof is on the disk when it has been noted; a head waits for the body."""
+    """A file: a proof is on the disk when it has been noted; a head waits for the body."""
     synced: list[str] = []
 
     def spy(fd: int) -> None:
@@ -93,7 +93,7 @@ def test_proofs_are_fsynced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("data", [b"mine", b'{"mine": 1}\n', b"[]\n", b'{"token": 7}\n'])
 def test_somebody_elses(tmp_path: Path, data: bytes) -> None:
-    """A file, 3: what has the name of a sidecar and no line of one is somebody else's."""
+    """A file: what has the name of a sidecar and no line of one is somebody else's."""
     (tmp_path / "a.part.json").write_bytes(data)
     sidecar = Sidecar.open(tmp_path / "a.part")
     assert sidecar.is_foreign
@@ -102,7 +102,7 @@ def test_somebody_elses(tmp_path: Path, data: bytes) -> None:
 
 
 def test_a_file_that_is_too_large_for_a_sidecar_is_not_read(tmp_path: Path) -> None:
-    """A file, 3: it is somebody else's, even with a first line like one of ours."""
+    """A file: it is somebody else's, even with a first line like one of ours."""
     path = tmp_path / "a.part.json"
     path.write_bytes(b'{"token": "tok-1"}\n')
     os.truncate(path, 2**24 + 1)
