@@ -155,7 +155,9 @@ class Postgres:
             shutil.chown(folder, user)
         server = cls(folder, Path(initdb).resolve().parent, user)
         try:
-            server._run("initdb", "-A", "trust", "-U", "smspartner", "--no-locale", "-E", "UTF8")
+            server._run(
+                "initdb", "-N", "-A", "trust", "-U", "smspartner", "--no-locale", "-E", "UTF8"
+            )
             server._control("start")
             try:
                 yield server

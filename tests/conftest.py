@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import pytest
 from aioresponses import aioresponses
 from forked import Forked, run_module
 from hypothesis import settings
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +79,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let hypothesis make its table of all characters once, and not in each worker: 4 s of CPU."""
+    threading.Thread(target=st.text().validate, daemon=True).start()
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Let whoever is done take from the others: the slow tests are not one worker's alone."""
     return import_module("xdist.scheduler").WorkStealingScheduling(config, log)
@@ -101,7 +109,7 @@ def client(smspartner_client: SMSPartnerClient) -> SMSPartnerClient:
     return smspartner_client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[Any]:
     """A Postgres server on a unix socket; a test that needs one is skipped where there is none."""
     runs = pytest.importorskip("benchmarks.durable_runs")
