@@ -191,6 +191,15 @@ def test_a_folder_of_release_0_1_that_paid_nothing_is_used(shell: Shell, tmp_pat
     assert run(shell, "--yes").exit_code == 0
 
 
+def with_a_job(make_shell: Callable[..., Shell], folder: Path, trouble: str) -> Shell:
+    """Write a list of one job, whose rent comes to no file, to no reply, or to a good end."""
+    shell = make_shell(speed=1e6, fail_every=1 if trouble == "no file" else None)
+    if trouble == "no reply":
+        shell.sandbox.lose_next_reply("rent")
+    write_jobs(folder, 1)
+    return shell
+
+
 @pytest.mark.parametrize(
     ("trouble", "code", "left"),
     [
@@ -203,10 +212,7 @@ def test_a_store_that_is_gone_pays_nothing_twice(
     make_shell: Callable[..., Shell], tmp_path: Path, trouble: str, code: int, left: str
 ) -> None:
     """Where the store is gone from beside its journals, nothing is sent, and they are counted."""
-    shell = make_shell(speed=1e6, fail_every=1 if trouble == "no file" else None)
-    if trouble == "no reply":
-        shell.sandbox.lose_next_reply("rent")
-    write_jobs(tmp_path, 1)
+    shell = with_a_job(make_shell, tmp_path, trouble)
     assert run(shell, "--yes").exit_code == code - (code == 1)
     before = shell.sandbox.requests.total()
     Path("out", "batch.db").unlink()
@@ -222,10 +228,7 @@ def test_of_a_store_that_nothing_can_read_the_journals_are_counted(
     make_shell: Callable[..., Shell], tmp_path: Path, damage: str, trouble: str, code: int
 ) -> None:
     """Where even a copy of the store cannot be read, what is paid or in doubt has its exit code."""
-    shell = make_shell(speed=1e6, fail_every=1 if trouble == "no file" else None)
-    if trouble == "no reply":
-        shell.sandbox.lose_next_reply("rent")
-    write_jobs(tmp_path, 1)
+    shell = with_a_job(make_shell, tmp_path, trouble)
     assert run(shell, "--yes").exit_code == code
     before = shell.sandbox.requests.total()
     store = Path("out", "batch.db")
