@@ -1,4 +1,4 @@
-"""Processes that begin in a hundredth of the time: forked from one that has imported everything.
+"""Processes that begin in a twentieth of the time: forked from one that has imported everything.
 
 Only POSIX has such servers.
 """
