@@ -16,7 +16,7 @@ from smspartner_async._errors import SMSPartnerError
 from smspartner_async.batch import read_jobs
 from smspartner_async.batch._job import preview
 from smspartner_async.cli._display import Display
-from smspartner_async.cli._exit_codes import ExitCode, exit_code_of, gravest
+from smspartner_async.cli._exit_codes import ExitCode
 from smspartner_async.cli._formats import jobs_text, money
 from smspartner_async.cli._interrupt import without_interrupts
 from smspartner_async.cli._options import PAYING, AsJson, Yes, amount, rental_token, typed_line
@@ -88,9 +88,6 @@ def run(
     """
     display = Display(as_json=as_json)
     check_installed()
-    todo = read_jobs(jobs, out, suffix=suffix)
-    if not Path(out, STORE).exists():  # a list may be emptied to rent nothing more
-        _check_any(todo, jobs)
     from . import prompts  # noqa: PLC0415 - it takes a second
     from .run import BatchRun  # noqa: PLC0415 - it takes a second
 
@@ -105,8 +102,12 @@ def run(
     )
     ended = ExitCode.SUCCESS
     failed: Exception | None = None
-    one = BatchRun(out, todo, options, display)
+    one = BatchRun(out, options, display)
     try:
+        check_contents(out)  # first: what is paid is told, whatever is wrong with the list
+        one.jobs = read_jobs(jobs, out, suffix=suffix)
+        if not Path(out, STORE).exists():  # a list may be emptied to rent nothing more
+            _check_any(one.jobs, jobs)
         with locked(out):
             asyncio.run(one.work())
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -120,23 +121,7 @@ def run(
     finally:
         ctx.meta[PAYING] = bool(one.priced.jobs)
     with without_interrupts():
-        if ended is ExitCode.INTERRUPTED:
-            prompts.show_interrupted(display, one.records, typed_line(ctx))
-        if failed is not None:
-            ended = exit_code_of(failed := one.read_copy(failed))
-            display.error(failed, gravest(ended, one.exit_code()))
-        one.show_new_doubts()
-        prompts.show_lost(display, one.records, out / STORE)
-        prompts.show_late_tokens(display, one.records.values(), ("--out", str(out)))
-        if failed is not None and (as_json or not one.records):
-            pass  # the error says it all
-        elif dry_run:
-            prompts.show_dry_run(display, one.priced)
-        else:
-            prompts.show_end(
-                display, one.jobs, one.records, requests=one.requests, store=str(out / STORE)
-            )
-        raise typer.Exit(gravest(ended, one.exit_code()))
+        raise typer.Exit(one.show_end(ended, failed, typed_line(ctx)))
 
 
 def _check_any(todo: tuple[object, ...], file: Path) -> None:
@@ -297,8 +282,12 @@ def resolve(
     if force and not not_charged:
         raise typer.BadParameter("--force goes with --not-charged alone.")
     how = {"token": token, "not_charged": not_charged, "give_up": give_up, "force": force}
-    asyncio.run(_resolve(url_of_store(store, out), job, **how))
+    url = url_of_store(store, out)
+    from .run import telling_what_is_open  # noqa: PLC0415 - it takes a second
+
     display = Display(as_json=as_json)
+    with telling_what_is_open(out, display):
+        asyncio.run(_resolve(url, job, **how))
     display.note(f"{job} is settled.")
     if as_json:
         display.document({"settled": job})
@@ -320,7 +309,11 @@ def resume(
     Each resumes from its token if it is paid for, or else from pricing.
     """
     display = Display(as_json=as_json)
-    refused = asyncio.run(_resume(url_of_store(store, out), jobs, display))
+    url = url_of_store(store, out)
+    from .run import telling_what_is_open  # noqa: PLC0415 - it takes a second
+
+    with telling_what_is_open(out, display):
+        refused = asyncio.run(_resume(url, jobs, display))
     if as_json:
         resumed = [job for job in jobs if job not in refused]
         display.document({"resumed": resumed, "refused": refused})

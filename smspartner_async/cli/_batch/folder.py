@@ -142,12 +142,16 @@ def _refusal(what: str, states: Collection[str], advice: str) -> BatchFolderErro
     """Return an error that counts what is paid without a file, or in doubt, and has its code."""
     paid = sum(state in _PAID for state in states)
     doubts = sum(state not in _PAID | _SETTLED for state in states)
-    counts = [f"{jobs_text(doubts)} may have been paid for"] * bool(doubts)
-    counts += [f"{jobs_text(paid)} paid for without a file"] * bool(paid)
     code = ExitCode.PAID_WITHOUT_FILE if paid else ExitCode.FAILED
-    left = f" ({', '.join(counts)})" if counts else ""
+    left = f" ({counted})" if (counted := open_text(paid, doubts)) else ""
     text = f"{what.removesuffix('.')}{left}. Nothing was sent. {advice}"
     return BatchFolderError(text, ExitCode.MAYBE_PAID if doubts else code)
+
+
+def open_text(paid: int, doubts: int) -> str:
+    """Return how many jobs are in doubt, and paid for without a file; empty where none is."""
+    counts = [f"{jobs_text(doubts)} may have been paid for"] * bool(doubts)
+    return ", ".join(counts + [f"{jobs_text(paid)} paid for without a file"] * bool(paid))
 
 
 def with_journals(folder: Path, error: Exception) -> Exception:

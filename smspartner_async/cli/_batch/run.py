@@ -24,7 +24,7 @@ from smspartner_async._errors import RentOutcomeUnknownError, SMSPartnerError
 from smspartner_async._log import shown_by
 from smspartner_async._policies import PollingPolicy
 from smspartner_async.batch._job import preview
-from smspartner_async.cli._exit_codes import ExitCode, gravest
+from smspartner_async.cli._exit_codes import ExitCode, exit_code_of, gravest
 from smspartner_async.cli._formats import LISTED
 from smspartner_async.cli._interrupt import first_interrupt_only
 from smspartner_async.durable import JobState, Store, StoreError
@@ -32,16 +32,33 @@ from smspartner_async.durable._claims import claims_in
 from smspartner_async.durable._database.agreements import adopt, agree, move, withdraw_all
 from smspartner_async.durable._records import dump_job
 
-from .folder import STORE, copy_store, is_moved, settle_in, sqlite_url, with_journals
+from .folder import (
+    STORE,
+    copy_store,
+    is_moved,
+    open_text,
+    settle_in,
+    sqlite_url,
+    with_journals,
+)
 from .plan import Plan, PricedBatch, make_plan, with_known_ids
 from .progress import Progress
-from .prompts import price_and_ask, show_doubts
-from .standing import exit_code
+from .prompts import (
+    price_and_ask,
+    show_doubts,
+    show_dry_run,
+    show_end,
+    show_interrupted,
+    show_late_tokens,
+    show_lost,
+)
+from .standing import exit_code, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from typing import Any
 
+    from smspartner_async._http.rate_limiter import RateLimiter
     from smspartner_async.batch._job import RentalJob
     from smspartner_async.cli._display import Display
     from smspartner_async.durable import JobRecord
@@ -62,6 +79,25 @@ async def records_in_copy(database: Path, display: Display) -> tuple[JobRecord, 
         async with Store(sqlite_url(Path(temporary))) as store:
             await adopt_from_journals(store, database, display)
             return await store.records()
+
+
+@contextmanager
+def telling_what_is_open(out: Path | None, display: Display) -> Generator[None, None, None]:
+    """Let the error of a batch's folder that cannot be used say what is paid or in doubt in it."""
+    try:
+        yield
+    except (StoreError, OSError) as error:
+        if out is None:
+            raise
+        try:
+            known = {one.id: one for one in asyncio.run(records_in_copy(out / STORE, display))}
+        except (SMSPartnerError, OSError):
+            raise with_journals(out, error) from None
+        stands = summary((), known)
+        if counted := open_text(stands["without_file"], stands["in_doubt"]):
+            error.add_note(f"In {out}: {counted}.")
+        vars(error)["exit_code"] = exit_code((), known)
+        raise
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -96,27 +132,21 @@ class BatchRun:
     """
 
     folder: Path
-    jobs: tuple[RentalJob, ...]
     options: RunOptions
     display: Display
+    jobs: tuple[RentalJob, ...] = field(default=(), init=False)
     client: SMSPartnerClient = field(init=False)
     plan: Plan = field(factory=Plan, init=False)
     priced: PricedBatch = field(factory=PricedBatch, init=False)
     records: dict[str, JobRecord] = field(factory=dict, init=False)
     _failures: int = field(default=0, init=False)
     _no_space: OSError | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.client = SMSPartnerClient(
-            base_url=self.options.base_url,
-            polling=_POLLING,
-            max_requests_per_minute=self.options.max_requests_per_minute,
-        )
+    _limiter: RateLimiter | None = field(default=None, init=False)
 
     @property
     def requests(self) -> int:
         """How many requests were sent so far, repeated ones included."""
-        return self.client._pipeline.limiter.sent  # noqa: SLF001 - every request passes it
+        return 0 if self._limiter is None else self._limiter.sent
 
     async def work(self) -> None:
         """Do all there is to do. A job's failure is in its record, and not raised.
@@ -125,6 +155,12 @@ class BatchRun:
             SMSPartnerError: the batch cannot be run as it is, or costs too much.
             CancelledError: after the rents in flight were answered and written down.
         """
+        self.client = SMSPartnerClient(
+            base_url=self.options.base_url,
+            polling=_POLLING,
+            max_requests_per_minute=self.options.max_requests_per_minute,
+        )
+        self._limiter = self.client._pipeline.limiter  # noqa: SLF001 - every request passes it
         async with self.client:
             if self.options.dry_run and not (self.folder / STORE).exists():
                 await self._agree()
@@ -257,17 +293,18 @@ class BatchRun:
         """Do one piece of work of the store in one transaction."""
         await store._database.run(work, *args)  # noqa: SLF001 - its workers' transactions
 
-    def read_copy(self, error: Exception) -> Exception:
+    def _read_copy(self, error: Exception | None) -> Exception | None:
         """Read the records, where none are known, from a copy: the store's disk may be full.
 
-        Returns the error, or where a copy is as unreadable one that says what journals know.
+        Returns the error of the run, if there is one; where a copy is as unreadable, one that says
+        what journals know.
         """
         if self.records:
             return error
         try:
             records = asyncio.run(records_in_copy(self.folder / STORE, self.display))
-        except (SMSPartnerError, OSError):
-            return with_journals(self.folder, error)
+        except (SMSPartnerError, OSError) as unreadable:
+            return with_journals(self.folder, error or unreadable)
         self.records = {record.id: record for record in records}
         return error
 
@@ -284,6 +321,31 @@ class BatchRun:
             elif self._failures == LISTED + 1:
                 self.display.note("What else fails is shown by `smspartner batch status` alone.")
 
+    def show_end(self, ended: ExitCode, failed: Exception | None, line: str) -> ExitCode:
+        """Show how the run has ended and how the batch stands. Return the exit code.
+
+        `line` is what continues it.
+        """
+        if ended is not ExitCode.SUCCESS or failed is not None:
+            failed = self._read_copy(failed)
+        if ended is ExitCode.INTERRUPTED:
+            show_interrupted(self.display, self.records, line)
+        if failed is not None:
+            ended = gravest(ended, exit_code_of(failed))
+            self.display.error(failed, gravest(ended, self.exit_code()))
+        self._show_new_doubts()
+        store = self.folder / STORE
+        show_lost(self.display, self.records, store)
+        show_late_tokens(self.display, self.records.values(), ("--out", str(self.folder)))
+        if failed is not None and (self.display.as_json or not self.records):
+            pass  # the error says it all
+        elif self.options.dry_run:
+            show_dry_run(self.display, self.priced)
+        else:
+            sent = self.requests
+            show_end(self.display, self.jobs, self.records, requests=sent, store=str(store))
+        return gravest(ended, self.exit_code())
+
     def exit_code(self) -> ExitCode:
         """Return the gravest of what the run leaves behind, as far as it has read the store."""
         if not self.options.dry_run:
@@ -291,7 +353,7 @@ class BatchRun:
         refused = ExitCode.FAILED if self.priced.refused else ExitCode.SUCCESS
         return gravest(refused, exit_code((), self.records))
 
-    def show_new_doubts(self) -> None:
+    def _show_new_doubts(self) -> None:
         """Show what came into doubt in this run, and how to settle it."""
         old = {record.id for record in self.plan.in_doubt}
         doubts = [one for one in self.records.values() if one.state is JobState.NEEDS_ATTENTION]

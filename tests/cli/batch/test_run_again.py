@@ -220,6 +220,37 @@ def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
     assert status.exit_code == 0, status.output
     assert re.search(r"^│ failed +│ +1 │ +1.80 │$", status.stdout, re.MULTILINE)
     assert ("What follows is read from a copy" in status.stderr) == (what == "the store")
+    refuse = {"the store": (["resolve", "job1", "--give-up"], ["resume", "job1"], ["clean"])}
+    for words in refuse.get(what, (["clean"],)):
+        result = shell.run("batch", *words, "--out", "out")
+        assert result.exit_code == 3, result.output
+        assert "Read-only file system" in result.stderr
+        assert "In out: 1 job paid for without a file." in result.stderr
+
+
+@pytest.mark.parametrize("problem", ["no file", "a bad row", "no rows", "no key", "a bad suffix"])
+def test_what_is_in_doubt_is_told_whatever_keeps_the_run_from_beginning(
+    shell: Shell, tmp_path: Path, problem: str
+) -> None:
+    """A list that cannot be read, or a key that is missing, hides nothing that is in the folder."""
+    write_jobs(tmp_path, 1)
+    doubtful(shell)
+    before = shell.sandbox.requests.total()
+    if problem == "no file":
+        Path("jobs.csv").unlink()
+    elif problem == "a bad row":
+        Path("jobs.csv").write_text("id\n1\n")
+    elif problem == "no rows":
+        write_jobs(tmp_path)
+    options = ("--suffix", "/") if problem == "a bad suffix" else ()
+    env = {"SMSPARTNER_API_KEY": None} if problem == "no key" else {}
+    result = shell.run("batch", "run", "jobs.csv", "--out", "out", "--yes", *options, env=env)
+    assert result.exit_code == 4, result.output
+    assert ("Error: " in result.stderr) == (problem != "no rows")
+    assert re.search(r"^Jobs +1: 1 perhaps paid for$", result.stdout, re.MULTILINE)
+    assert "smspartner batch resolve job1 --not-charged --out out" in result.stderr
+    assert shell.sandbox.requests["rent"] == 1
+    assert shell.sandbox.requests.total() == before + (problem == "no rows")
 
 
 def test_status_of_a_file_that_cannot_be_read_either_is_one_error(

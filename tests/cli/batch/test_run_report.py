@@ -42,7 +42,7 @@ def shown_by(
     monkeypatch.setenv("SMSPARTNER_API_KEY", "key")
     clock = asyncio.get_running_loop().time
     return (
-        batch_run.BatchRun(folder, (), OPTIONS, display),
+        batch_run.BatchRun(folder, OPTIONS, display),
         Progress(2, Decimal("3.60"), lambda: 7, clock=clock),
     )
 
