@@ -52,7 +52,8 @@ try:
 except ModuleNotFoundError:
     # Not in main(): whoever starts the command imports this module first.
     raise SystemExit(
-        "Error: the command line needs the extra: pip install 'smspartner_async[cli]'"
+        "Error: the command line needs the extra: pip install 'smspartner_async[cli]'. The sandbox "
+        "works without it: python -m smspartner_async.sandbox"
     ) from None
 except KeyboardInterrupt:  # it takes its time; nothing has been sent yet
     raise SystemExit(130) from None

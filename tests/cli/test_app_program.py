@@ -46,11 +46,12 @@ def test_usage_errors(shell: Shell, command: str) -> None:
 
 
 def test_without_the_extra() -> None:
-    """Without typer, one line says what to install, and the exit code is 1."""
+    """Without typer, one line says what to install and what works without, and the code is 1."""
     program = "import sys; sys.modules['typer'] = None\nfrom smspartner_async.cli import main"
     code, out, err = finished("-c", program)
     assert (code, out) == (1, "")
-    assert err == "Error: the command line needs the extra: pip install 'smspartner_async[cli]'\n"
+    needs = "Error: the command line needs the extra: pip install 'smspartner_async[cli]'. "
+    assert err == f"{needs}The sandbox works without it: python -m smspartner_async.sandbox\n"
 
 
 def test_imports_are_lazy() -> None:

@@ -39,10 +39,10 @@ def clean(
     first.
     """
     url = url_of_store(store, out)
-    from .run import telling_what_is_open  # noqa: PLC0415 - it takes a second
+    from .run import reporting_what_is_open  # noqa: PLC0415 - it takes a second
 
     display = Display(as_json=as_json)
-    with telling_what_is_open(out, display), nullcontext() if out is None else locked(out):
+    with reporting_what_is_open(out, display), nullcontext() if out is None else locked(out):
         planned = asyncio.run(_clean(url, journal, dry_run=True))
         files = [str(path) for path in (*planned.parts, *planned.journals)]
         kept = f", {len(planned.kept):,} to keep" if planned.kept else ""

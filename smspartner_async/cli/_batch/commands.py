@@ -104,7 +104,7 @@ def run(
     failed: Exception | None = None
     one = BatchRun(out, options, display)
     try:
-        check_contents(out)  # first: what is paid is told, whatever is wrong with the list
+        check_contents(out)  # first: what is paid is reported, whatever the list is
         one.jobs = read_jobs(jobs, out, suffix=suffix)
         if not Path(out, STORE).exists():  # a list may be emptied to rent nothing more
             _check_any(one.jobs, jobs)
@@ -283,10 +283,10 @@ def resolve(
         raise typer.BadParameter("--force goes with --not-charged alone.")
     how = {"token": token, "not_charged": not_charged, "give_up": give_up, "force": force}
     url = url_of_store(store, out)
-    from .run import telling_what_is_open  # noqa: PLC0415 - it takes a second
+    from .run import reporting_what_is_open  # noqa: PLC0415 - it takes a second
 
     display = Display(as_json=as_json)
-    with telling_what_is_open(out, display):
+    with reporting_what_is_open(out, display):
         asyncio.run(_resolve(url, job, **how))
     display.note(f"{job} is settled.")
     if as_json:
@@ -310,9 +310,9 @@ def resume(
     """
     display = Display(as_json=as_json)
     url = url_of_store(store, out)
-    from .run import telling_what_is_open  # noqa: PLC0415 - it takes a second
+    from .run import reporting_what_is_open  # noqa: PLC0415 - it takes a second
 
-    with telling_what_is_open(out, display):
+    with reporting_what_is_open(out, display):
         refused = asyncio.run(_resume(url, jobs, display))
     if as_json:
         resumed = [job for job in jobs if job not in refused]

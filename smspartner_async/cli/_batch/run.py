@@ -82,7 +82,7 @@ async def records_in_copy(database: Path, display: Display) -> tuple[JobRecord, 
 
 
 @contextmanager
-def telling_what_is_open(out: Path | None, display: Display) -> Generator[None, None, None]:
+def reporting_what_is_open(out: Path | None, display: Display) -> Generator[None, None, None]:
     """Let the error of a batch's folder that cannot be used say what is paid or in doubt in it."""
     try:
         yield

@@ -229,7 +229,7 @@ def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
 
 
 @pytest.mark.parametrize("problem", ["no file", "a bad row", "no rows", "no key", "a bad suffix"])
-def test_what_is_in_doubt_is_told_whatever_keeps_the_run_from_beginning(
+def test_what_is_in_doubt_is_shown_whatever_keeps_the_run_from_beginning(
     shell: Shell, tmp_path: Path, problem: str
 ) -> None:
     """A list that cannot be read, or a key that is missing, hides nothing that is in the folder."""
