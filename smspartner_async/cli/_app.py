@@ -41,6 +41,7 @@ try:
         Wish,
         Yes,
         amount,
+        forget_token,
         keep_line,
         keep_token,
         kept_token,
@@ -90,8 +91,8 @@ class _Commands(TyperGroup):
         display = Display(as_json="--json" in ctx.meta[WORDS])
         try:
             return super().invoke(ctx)
-        except (BrokenPipeError, typer.Exit, typer.Abort):
-            raise  # of a broken pipe, whoever reads our output has gone: typer ends quietly
+        except (typer.Exit, typer.Abort):
+            raise
         except _USAGE_ERROR as error:
             display.error_document(error, ExitCode.USAGE)
             raise
@@ -99,12 +100,13 @@ class _Commands(TyperGroup):
             code = ExitCode.PAID_WITHOUT_FILE if kept_token(ctx) else ExitCode.INTERRUPTED
             with without_interrupts():
                 # A rent that was under way has its end as the cause.
-                if isinstance(interrupt.__cause__, SMSPartnerError):
-                    code = gravest(code, exit_code_of(interrupt.__cause__))
-                    display.error(interrupt.__cause__, code, kept_token(ctx))
-                else:
-                    display.error_document(interrupt, code, kept_token(ctx))
-                display.note("Interrupted.")
+                with suppress(OSError):  # nothing can be written: the code still says it
+                    if isinstance(interrupt.__cause__, SMSPartnerError):
+                        code = gravest(code, exit_code_of(interrupt.__cause__))
+                        display.error(interrupt.__cause__, code, kept_token(ctx))
+                    else:
+                        display.error_document(interrupt, code, kept_token(ctx))
+                    display.note("Interrupted.")
                 raise typer.Exit(code) from None
         except Exception as error:  # noqa: BLE001 - the last to handle it
             with without_interrupts():
@@ -113,7 +115,10 @@ class _Commands(TyperGroup):
                     traceback.print_exc()  # without local variables
                     if ctx.meta.get(PAYING) and code is ExitCode.FAILED:
                         code = ExitCode.MAYBE_PAID
-                display.error(error, code, kept_token(ctx))
+                # Of a broken pipe, whoever reads the output has gone, and wants no error either.
+                if not isinstance(error, BrokenPipeError):
+                    with suppress(OSError):  # nothing can be written
+                        display.error(error, code, kept_token(ctx))
                 raise typer.Exit(code) from None
 
 
@@ -299,6 +304,7 @@ def download(
     async def work(client: SMSPartnerClient) -> None:
         with display.downloading() as progress:
             file = await client.download(token, path, overwrite=overwrite, on_progress=progress)
+        forget_token(ctx)
         display.show(file)
 
     try:

@@ -10,7 +10,7 @@ import io
 import math
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -73,6 +73,11 @@ _LIVE: Final[dict[str, Any]] = {
 }
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - rich would exit with 1, which says that nothing is paid
+
+
 class Display:
     """One command's two outputs: the result on stdout, and all talk about it on stderr.
 
@@ -89,8 +94,8 @@ class Display:
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
         if unseen:
             plain["file"] = io.StringIO()
-        self._out = Console(**plain)
-        self._err = self._out if together else Console(stderr=True, **plain)
+        self._out: Console = _Console(**plain)
+        self._err: Console = self._out if together else _Console(stderr=True, **plain)
 
     @property
     def can_ask(self) -> bool:
@@ -190,7 +195,10 @@ class Display:
             # A usage error of click's: only so does it name the option.
             message = getattr(error, "format_message", error.__str__)()
             names = {"class": type(error).__name__, "message": message, "token": token}
-            self.document({"error": {**names, "exit_code": code, "money": money_of(error, code)}})
+            with suppress(OSError):  # stdout takes nothing: stderr and the code still say it
+                self.document(
+                    {"error": {**names, "exit_code": code, "money": money_of(error, code)}}
+                )
 
     def error(
         self, error: BaseException, code: ExitCode = ExitCode.FAILED, token: str | None = None

@@ -47,6 +47,11 @@ def keep_token(ctx: typer.Context, token: str) -> None:
     ctx.meta[_PAID] = token.strip()
 
 
+def forget_token(ctx: typer.Context) -> None:
+    """Forget what `keep_token` kept: the file is here."""
+    ctx.meta.pop(_PAID, None)
+
+
 def kept_token(ctx: typer.Context) -> str | None:
     """Return what `keep_token` kept."""
     return ctx.meta.get(_PAID)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from shell import BEAUVAIS, WOMEN, Shell
+from shell import BEAUVAIS, COMMAND, WOMEN, Shell, spawn
 
 from smspartner_async import (
     Rental,
@@ -18,10 +22,11 @@ from smspartner_async import (
     TransportError,
     WaitTimeoutError,
 )
+from smspartner_async.cli import _display
 from smspartner_async.cli._exit_codes import MONEY, ExitCode, exit_code_of, gravest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 UNKNOWN = RentOutcomeUnknownError(
     targeting=Targeting(gender="mixed", min_age=25, max_age=35, interest=12),
@@ -123,3 +128,51 @@ def test_a_defect_during_a_rent_may_have_paid(
     monkeypatch.setattr(SMSPartnerClient, "credits", broken)
     assert document(shell, "rent", *BEAUVAIS, "--yes", code=4)["error"]["class"] == "RuntimeError"
     assert document(shell, "credits", code=1)["error"]["class"] == "RuntimeError"
+
+
+@contextmanager
+def taking_nothing(how: str) -> Iterator[int]:
+    """Open what a process can write to, and what fails when it does."""
+    if how == "disk full":
+        ours = os.open("/dev/full", os.O_WRONLY)
+    else:
+        gone, ours = os.pipe()
+        os.close(gone)
+    yield ours
+    os.close(ours)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has /dev/full")
+@pytest.mark.parametrize("how", ["disk full", "reader gone"])
+@pytest.mark.parametrize("json", [(), ("--json",)])
+@pytest.mark.parametrize("both", [False, True])
+def test_outputs_that_take_nothing_hide_no_payment(
+    shell: Shell, tmp_path: Path, how: str, json: tuple[str, ...], *, both: bool
+) -> None:
+    """A rent whose output cannot be written ends with 3; its token is on stderr, or in a file."""
+    with taking_nothing(how) as nowhere:
+        stderr = nowhere if both else subprocess.PIPE
+        words = ("-m", COMMAND, "rent", *BEAUVAIS, "--yes", *json)
+        process = spawn(*words, env=shell.variables, stdout=nowhere, stderr=stderr, cwd=tmp_path)
+        _, said = process.communicate(timeout=120)
+    kept = said or next(tmp_path.glob("smspartner-rental-*.json")).read_text()
+    [rental] = shell.sandbox.rentals
+    assert rental.token in kept
+    assert "Traceback" not in kept
+    assert process.returncode == 3
+
+
+def test_a_download_whose_output_takes_nothing_has_its_file(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is left of a download then is the end of the command: 1, since its file is here."""
+    token = shell.rent()
+    shell.run("wait", token)
+
+    def gone(*_: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(_display.Display, "show", gone)
+    result = shell.run("download", token, str(tmp_path / "contacts.csv"))
+    assert (tmp_path / "contacts.csv").exists()
+    assert (result.exit_code, result.stderr) == (1, "")
