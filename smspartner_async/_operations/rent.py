@@ -68,14 +68,21 @@ class _Sending(SendState):
 
     read: Rental | NoRental
     """What a whole reply says. There is none before it came."""
+    length: int
+    """Bytes of its body."""
 
     def __init__(self, codec: Wire) -> None:
         self._codec = codec
 
     def is_certain(self, reply: Reply) -> bool:
-        """Read a whole reply; return whether it says if something was rented."""
-        self.read = self._codec.rent_reply(reply)
-        return isinstance(self.read, Rental) or self.read.outcome is not Outcome.UNKNOWN
+        """Read a whole reply; return whether it says if something was rented.
+
+        An empty one does not: its length may be wrong.
+        """
+        self.read, self.length = self._codec.rent_reply(reply), len(reply.body)
+        if isinstance(self.read, Rental):
+            return True
+        return self.read.outcome is not Outcome.UNKNOWN and self.length > 0
 
 
 @define(eq=False, repr=False)
@@ -213,8 +220,9 @@ class Purchase:
             return read
         # Whole for HTTP, and yet cut: its length is too short, or its status allows no body; or
         # another reply came behind it.
-        more = self.codec.rent_reply(sending.raw.read(), whole=False)
-        if isinstance(more, Rental) or (read.outcome is Outcome.UNKNOWN and more.seen_token):
+        came = sending.raw.read()
+        more = self.codec.rent_reply(came, whole=False)
+        if isinstance(more, Rental) or came.body[sending.length :].strip() or more.seen_token:
             return more
         return read
 

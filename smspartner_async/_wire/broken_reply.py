@@ -18,7 +18,8 @@ _NO_HEADER: Final = re.compile(
 )
 LONGEST_HEAD: Final = 2**20
 _MOST_HEADS: Final = 100  # interim ones; reading a flood of them would block the event loop
-_CHUNK_SIZE: Final = re.compile(rb"[ \t]*(?P<size>[0-9a-fA-F]{1,8})[^\r\n]{0,200}\r?\n")
+_CHUNK_SIZE: Final = re.compile(rb"[ \t]*(?P<size>[0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,200})?\r?\n")
+_TRAILERS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*:[^\r\n]*+\r?\n)*+\r?\n")
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 INTERIM: Final = range(100, 200)
 NO_STATUS: Final = 0
@@ -54,7 +55,9 @@ def read_broken_reply(raw: bytes) -> Reply:
     body = raw[head.end :]
     if _HEAD_BEGINS.startswith(body):
         body = b""  # of a status line that was cut
-    body = _without_chunks(body) if is_chunked(head.headers) else body
+    if is_chunked(head.headers):
+        body, trailers = _without_chunks(body)
+        head.headers.extend(trailers)
     return Reply(head.status, head.headers, body)
 
 
@@ -83,15 +86,22 @@ def _headers(head: bytes | bytearray) -> CIMultiDict[str]:
     return CIMultiDict((name.strip(), value.strip()) for name, colon, value in pairs if colon)
 
 
-def _without_chunks(body: bytes) -> bytes:
-    """Join chunks, up to the first that cannot be one; what follows is left as it is."""
+def _without_chunks(body: bytes) -> tuple[bytes, CIMultiDict[str]]:
+    """Join chunks, up to the first that cannot be one; return also the headers behind the last.
+
+    What follows is left as it is.
+    """
     parts: list[bytes] = []
+    trailers = CIMultiDict[str]()
     at = 0
     while (size := _CHUNK_SIZE.match(body, at)) is not None:
         begin, length = size.end(), int(size["size"], 16)
         if not length:
-            return b"".join(parts)
+            if (lines := _TRAILERS.match(body, begin)) is not None:
+                trailers, begin = _headers(b"\n" + lines[0]), lines.end()
+            at = begin
+            break
         parts.append(body[begin : begin + length])
         at = begin + length
         at += 2 if body.startswith(b"\r\n", at) else body.startswith(b"\n", at)
-    return b"".join((*parts, body[at:]))
+    return b"".join((*parts, body[at:])), trailers

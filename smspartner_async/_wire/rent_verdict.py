@@ -43,6 +43,11 @@ _TOKEN_SEEN: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _MOST_SEEN: Final = 50
+# Wherever it stands, twice or cut: an answer that contradicts itself is no plain no.
+_SUCCESS_SEEN: Final = re.compile(
+    r"""\bsuccess\\{0,3}["']?\s*[:=>]\s*\\{0,3}["']?\s*(?P<value>[^\s"'\\,;&<}]{0,9})""",
+    re.IGNORECASE,
+)
 _PAGE: Final = re.compile(rb"\s*(?:<!doctype\s+html|<html)", re.IGNORECASE)
 
 
@@ -107,13 +112,13 @@ def judge_rent(reply: Reply, *, whole: bool, secret: str) -> RentVerdict:
     seen = next(filter(None, (find_token(said, secret) for said in found)), None)
     in_text = _token_in_text(body + b"\n" if whole else body, secret)
     success, code = read_success(answer), read_code(answer)
-    if whole and alone and is_success(reply) and "success" not in answer:
+    successes = _successes_in_text(body)
+    if whole and alone and is_success(reply) and not successes:
         token = _shallow_token(answer, secret)
         if token is not None and answer.get("code") in (None, ALL_WENT_WELL, str(ALL_WENT_WELL)):
             return RentVerdict(Outcome.RENTED, token, answer)
-    says_success = any(read_success(said) is True for said in found)
-    nothing_seen = seen is None and in_text is None and not says_success
-    if whole and nothing_seen and (alone or not _may_be_cut(reply)):
+    nothing_seen = seen is None and in_text is None and successes <= {"false", "0"}
+    if whole and nothing_seen and (alone or not _may_be_cut(reply, body)):
         if reply.status == TOO_MANY_REQUESTS:
             return RentVerdict(Outcome.LIMITED, None, answer)
         if alone and success is False and code in _PROVE_NOTHING_RENTED:
@@ -181,14 +186,22 @@ def _token_in_text(body: bytes, secret: str) -> str | None:
     return None
 
 
+def _successes_in_text(body: bytes) -> set[str]:
+    """Return each value of `success` that stands in a body."""
+    text = body.replace(b"\0", b"").decode("utf-8", "replace")
+    return {match["value"].lower() for match in _SUCCESS_SEEN.finditer(text)}
+
+
 def _head_of(reply: Reply) -> bytes:
     """Return the headers, one a line, without cookies: errors show a token found in them."""
     pairs = (f"{name}: {value}\n" for name, value in reply.headers.items())
     return "".join(p for p in pairs if not p.lower().startswith("set-cookie")).encode()
 
 
-def _may_be_cut(reply: Reply) -> bool:
-    """Return whether its JSON may have been cut: without a framing, HTTP does not say so."""
+def _may_be_cut(reply: Reply, body: bytes) -> bool:
+    """Return whether a body may be cut JSON, whatever its length says; empty, without a framing."""
+    if body.count(b"{") > body.count(b"}"):
+        return True
     framed = "Content-Length" in reply.headers or "Transfer-Encoding" in reply.headers
-    text = reply.body.lstrip(b"\xef\xbb\xbf \t\r\n")
+    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     return not framed and (not text or text.startswith((b"{", b"[")))

@@ -103,6 +103,11 @@ def test_headers_are_looked_up_without_regard_to_case() -> None:
         (b"12\r\n" + b" " * 18 + b"\r\n2\r\n{}\r\n0\r\n\r\n", b" " * 18 + b"{}"),
         (b"0a\r\n" + b" " * 10 + b"\r\n2\r\n{}\r\n0\r\n\r\n", b" " * 10 + b"{}"),
         (b"1\r\n{\r\nno size\r\n}", b"{no size\r\n}"),
+        (b"33612345678\n33612345679\n", b"33612345678\n33612345679\n"),
+        (b"2\r\n{}\r\n0\r\n\r\n{}", b"{}{}"),
+        (b"2\r\n{}\r\n0\r\nX-Token: t\r\n\r\n{}", b"{}{}"),
+        (b"0\r\n{}", b"{}"),
+        (b"0\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\n\r\n{}", b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n{}"),
         (b"{}", b"{}"),
         (b"", b""),
     ],
@@ -110,6 +115,13 @@ def test_headers_are_looked_up_without_regard_to_case() -> None:
 def test_chunks_are_joined_up_to_the_first_that_is_none(chunks: bytes, body: bytes) -> None:
     """What follows is left as it is."""
     assert read_broken_reply(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks).body == body
+
+
+def test_a_header_behind_the_last_chunk_is_one() -> None:
+    """A trailer: what it says stands in no body."""
+    chunks = b"2\r\n{}\r\n0\r\nX-Token: t\r\n\r\n"
+    found = read_broken_reply(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert (found.headers["x-token"], found.body) == ("t", b"{}")
 
 
 @given(st.binary() | st.binary().map(lambda end: HEAD + end))

@@ -76,6 +76,8 @@ def test_a_whole_success_of_http_may_leave_out_the_word(answer: object, token: s
         ({"location": {"token": "123456"}}, 200, True, "123456"),
         ({"datas": [{"token": "123456"}]}, 200, True, "123456"),
         ({"success": False, "code": 11, "token": "123456"}, 200, True, "123456"),
+        ({"Success": False, "token": "123456"}, 200, True, "123456"),
+        ({"data": {"success": False, "token": "123456"}}, 200, True, "123456"),
         ({"success": False, "code": 11, "message": "made: token=abc123"}, 200, True, "abc123"),
         ({"success": False, "code": 11, "message": "(token=abc123)"}, 200, True, "abc123"),
         ({"success": False, "code": 11, "message": "token: abc123."}, 200, True, "abc123"),
@@ -100,6 +102,12 @@ def test_a_whole_success_of_http_may_leave_out_the_word(answer: object, token: s
         ({"errors": {"token": "This value should not be blank"}}, 400, True, None),
         ({"success": True}, 200, True, None),
         ({"success": True}, 429, True, None),
+        ({"success": 1.0}, 429, True, None),
+        ({"result": {"success": True}}, 429, True, None),
+        ({"data": '{"success": true}'}, 429, True, None),
+        (b'{"success": true, "success": false, "code": 11}', 429, True, None),
+        (b'{"success": true, "success": false, "code": 11}', 200, True, None),
+        (b"<result><success>true</success></result>", 429, True, None),
         ({"code": 4}, 504, True, None),
         ({"code": 11}, 200, True, None),
         ({"success": False}, 200, True, None),
@@ -127,6 +135,16 @@ def test_everything_else_is_unknown(
 ) -> None:
     """With what looks like a token, if there is one that was not cut."""
     assert said(answer, status, whole=whole) == (UNKNOWN, seen)
+
+
+@pytest.mark.parametrize(
+    "cut", [b'{"suc', b'{"success": true, "co', b'<br>Notice: x\n{"code": 429, "dat', b'{"a": {}']
+)
+def test_a_429_that_is_cut_json_proves_nothing(cut: bytes) -> None:
+    """However it is framed: a length may be wrong."""
+    for headers in ({"Content-Length": str(len(cut))}, {}):
+        verdict = judge_rent(reply(cut, 429, headers), whole=True, secret=KEY)
+        assert (verdict.outcome, verdict.token) == (UNKNOWN, None)
 
 
 @pytest.mark.parametrize("code", PROVE_NOTHING_RENTED)

@@ -18,6 +18,7 @@ from faults import close_before_head, good, html, json_reply, vendor_error
 from renting import TARGETING, client_of, receipt
 
 from smspartner_async import (
+    InsufficientCreditError,
     PriceExceededError,
     RateLimitError,
     RentOutcomeUnknownError,
@@ -36,6 +37,8 @@ NO = b'{"success": false, "code": 11, "message": "Non"}'
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = b"Content-Length: %d\r\n\r\n" % len(YES)
 NOTHING = b"Content-Length: 0\r\n\r\n"
+BUSY = b"HTTP/1.1 429 Too Many Requests\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 CUT = OK + b"Content-Length: 99\r\n\r\n" + YES[:-1] + b', "co'
 QUOTE = json_reply({"success": True, "datas": [], "cost": {"total": "1.80"}})
 
@@ -94,6 +97,13 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
     "a no, and then a yes": (
         OK + b"Content-Length: %d\r\n\r\n" % len(NO) + NO + OK + LENGTH + YES,
     ),
+    "a 429 of nothing, and a body later": (BUSY + NOTHING, YES),
+    "a 429 whose length is too short, and the rest later": (
+        BUSY + b"Content-Length: 9\r\n\r\n" + YES[:9],
+        YES[9:],
+    ),
+    "a last chunk, and a body behind it": (OK + CHUNKED + b"0\r\n\r\n" + YES,),
+    "a 429 of no chunk, and then a yes": (BUSY + CHUNKED + b"0\r\n\r\n" + OK + LENGTH + YES,),
     "too much behind it": (OK + b"\r\n" + YES + b" " * 2**21,),
 }
 
@@ -134,6 +144,27 @@ async def test_an_empty_429_that_nothing_proves_whole_is_not_sent_again() -> Non
         with pytest.raises(RentOutcomeUnknownError):
             await client.rent(TARGETING)
         assert server.count("rent") == 1
+
+
+@pytest.mark.parametrize("first", [OK, BUSY])
+async def test_a_no_with_another_reply_behind_it_proves_nothing(first: bytes) -> None:
+    """A paid request: a plain no has nothing else in it."""
+    doubt = OK + b'Content-Length: 17\r\n\r\n{"token":"tok-1"}'
+    reply = Reply((Send(first + b"Content-Length: %d\r\n\r\n" % len(NO) + NO + doubt), Close()))
+    async with FaultServer(reply, vendor_error(32, "?")) as server, client_of(server) as client:
+        with pytest.raises(RentOutcomeUnknownError) as caught:
+            await client.rent(TARGETING)
+        assert server.count("rent") == 1
+    assert caught.value.seen_token == "tok-1"
+
+
+async def test_headers_behind_the_last_chunk_make_no_doubt_of_a_no() -> None:
+    """A paid request: they belong to the reply, as those before it do."""
+    body = b"%x\r\n" % len(NO) + NO + b"\r\n0\r\nServer-Timing: a\r\n\r\n"
+    reply = Reply((Send(OK + CHUNKED + body),))
+    async with FaultServer(reply) as server, client_of(server) as client:
+        with pytest.raises(InsufficientCreditError):
+            await client.rent(TARGETING)
 
 
 async def test_a_hook_that_fails_while_a_token_is_looked_up_does_not_hide_it() -> None:
