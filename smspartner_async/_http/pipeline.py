@@ -152,7 +152,7 @@ class RequestPipeline:
     ) -> _T:
         """Run a granted exchange; report it, and let a 429 pause all requests."""
         outer = sys.exception()
-        head, report = ResponseHead(), None
+        head, report = ResponseHead(self._pause_after if pooled else None), None
         if listeners() or is_logged():
             from .exchange import ExchangeReport  # noqa: PLC0415 - nobody else pays for it
 
@@ -172,15 +172,11 @@ class RequestPipeline:
             except BaseException as error:
                 if report is not None:
                     report.send(error)
-                self._pause_after(head)
-                if pooled:
-                    self.limiter.release()
+                self._end(head, pooled=pooled)
                 clear_frames(error, outer)
                 raise
             else:
-                self._pause_after(head)
-                if pooled:
-                    self.limiter.release()
+                self._end(head, pooled=pooled)
                 if report is not None:
                     report.send(None)
                 return result
@@ -193,8 +189,15 @@ class RequestPipeline:
                 since=_FIRST,
             )
 
+    def _end(self, head: ResponseHead, *, pooled: bool) -> None:
+        if pooled:
+            self.limiter.release()
+        else:
+            # Not from the head on: the status of a rental in doubt is asked before the pause.
+            self._pause_after(head)
+
     def _pause_after(self, head: ResponseHead) -> None:
-        # Whatever came of its body, and of the call: a rent may be paid, or cancelled.
+        # Whatever comes of its body, and of the call: a rent may be paid, or cancelled.
         if head.http_status == TOO_MANY_REQUESTS:
             seconds = retry_after(head.headers)
             if seconds is not None:

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 
 class ResponseHead:
-    """Status and headers of a reply, kept even if its body fails."""
+    """Status and headers of a reply, kept even if its body fails; `on_taken` is called then."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_taken: Callable[[ResponseHead], object] | None = None) -> None:
         self.http_status: int | None = None
         self.headers: Mapping[str, str] = {}
+        self._on_taken = on_taken
 
     def take(self, response: aiohttp.ClientResponse) -> None:
         """Keep the status and headers of `response`."""
         self.http_status, self.headers = response.status, response.headers
+        if self._on_taken is not None:
+            self._on_taken(self)
 
 
 class SendState:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fault_server import Close, FaultServer, Reply, Send
+from fault_server import Close, Drip, FaultServer, Reply, Send
 from faults import busy, head
 from polls import GENERATING, READY, TOKEN, Log, all_of, client_of, gaps, now, start
 from renting import TARGETING, arrival
@@ -47,6 +47,20 @@ async def test_one_429_pauses_all(many: int) -> None:
     assert len(log.times) == 1 + many
     first, *later = log.times
     assert_spread([time - first for time in later], 20, 40)
+
+
+@pytest.mark.looptime
+async def test_a_429_pauses_all_from_its_head_on() -> None:
+    """A shared budget: its body may come slowly, and others are held back meanwhile."""
+    slow = (Send(head(429, "Retry-After: 20", "Content-Length: 9")), Drip(b"x" * 9, pause=1))
+    log = Log([Reply(slow)])
+    async with FaultServer(log) as server, client_of(server) as client:
+        first = start(client.status("t0"))
+        await asyncio.sleep(2)
+        ends = await all_of(first, start(client.status("t1")))
+    assert not [end for end in ends if isinstance(end, Exception)]
+    began, *later = log.times
+    assert min(later) - began >= 20 - 1e-5
 
 
 @pytest.mark.looptime

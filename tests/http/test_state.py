@@ -62,12 +62,13 @@ def test_a_request_begins_with_nothing_sent() -> None:
 
 
 def test_a_head_is_kept() -> None:
-    """Status and headers, from the moment when they came."""
-    head = ResponseHead()
+    """Status and headers, from the moment when they came; then the callback is called."""
+    calls: list[ResponseHead] = []
+    head = ResponseHead(calls.append)
     assert (head.http_status, head.headers) == (None, {})
     response: Any = SimpleNamespace(status=429, headers={"Retry-After": "5"})
     head.take(response)
-    assert (head.http_status, head.headers) == (429, {"Retry-After": "5"})
+    assert (head.http_status, head.headers, calls) == (429, {"Retry-After": "5"}, [head])
 
 
 def test_a_copy_says_what_it_is_closed_with() -> None:
