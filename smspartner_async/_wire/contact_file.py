@@ -69,13 +69,13 @@ def judge(reply: Reply, error: SMSPartnerError | None) -> Verdict:
     """
     text = _text(reply.body)
     answer = _answer(reply.body)
-    has_numbers = _has_number(text if answer is None else _without_message(answer))
+    has_numbers = _has_number((text or "") if answer is None else _without_message(answer))
     if error is not None and not has_numbers:
         return Verdict(problem="it is an error of the vendor's", error=error)
     if not reply.body.strip():
         return Verdict("it is empty")
-    is_page = _PAGE.match(text) is not None
-    may_be_it = text == "" or has_numbers
+    is_page = _PAGE.match(text or "") is not None
+    may_be_it = text is None or has_numbers
     if not is_success(reply) or reply.status == _PARTIAL_CONTENT:
         is_part = reply.status == _PARTIAL_CONTENT
         is_note = is_page or answer is not None or reply.status in ASKED_AGAIN
@@ -93,12 +93,12 @@ def judge(reply: Reply, error: SMSPartnerError | None) -> Verdict:
     return verdict
 
 
-def _text(body: bytes) -> str:
-    """Decode a text; return an empty one for binary data."""
+def _text(body: bytes) -> str | None:
+    """Decode a text; return `None` for binary data."""
     for mark, encoding in _BOMS:
         if body.startswith(mark):
             return body.decode(encoding, "replace").removeprefix("\ufeff")
-    return "" if _NO_TEXT.search(body) else body.decode("utf-8", "replace")
+    return None if _NO_TEXT.search(body) else body.decode("utf-8", "replace")
 
 
 def _answer(body: bytes) -> dict[str, object] | None:

@@ -250,6 +250,7 @@ def show_end(
 def _end_facts(end: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     words = {
         "done": "done",
+        "given_up": "given up",
         "without_file": "paid for without a file",
         "in_doubt": "perhaps paid for",
         "not_rented": "not rented",

@@ -95,7 +95,7 @@ def summary(jobs: Sequence[RentalJob], records: Mapping[str, JobRecord]) -> dict
     counted = {job.id: records.get(job.id) for job in jobs}
     counted |= {one.id: one for one in records.values() if _is_open_question(one)}
     stands = Counter(map(_stand, counted.values()))
-    names = ("done", "without_file", "in_doubt", "not_rented")
+    names = ("done", "given_up", "without_file", "in_doubt", "not_rented")
     return {
         "jobs": len(counted),
         **{name: stands[name] for name in names},
@@ -121,7 +121,7 @@ def _stand(record: JobRecord | None) -> str:
         return "in_doubt"
     if is_paid_without_file(record):
         return "without_file"
-    return "done"
+    return "given_up" if record.state is JobState.GIVEN_UP else "done"
 
 
 def _is_open_question(record: JobRecord) -> bool:

@@ -44,7 +44,7 @@ JOB, OTHER = jobs_of(2)
         (S.FAILED, {}, "not_rented", 1),
         (S.FAILED, PAID, "without_file", 3),
         (S.NEEDS_ATTENTION, {}, "in_doubt", 4),
-        (S.GIVEN_UP, {}, "done", 0),
+        (S.GIVEN_UP, {}, "given_up", 0),
         (S.GIVEN_UP, {"withdrawn": True}, "not_rented", 1),
     ],
 )
