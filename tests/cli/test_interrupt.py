@@ -15,18 +15,14 @@ from typing import Any
 import pytest
 from fault_server import FaultServer
 from faults import stall_before_head
+from forked import Forked, run_module, run_module_ignoring
 from renting import receipt
-from shell import BEAUVAIS, KEY, clean_environment, posix_only
+from shell import BEAUVAIS, COMMAND, KEY, clean_environment, posix_only
 
 from smspartner_async.cli import _interrupt
 from smspartner_async.cli._display import Display
 from smspartner_async.cli._interrupt import first_interrupt_only, treat_signals_as_ctrl_c
 
-IGNORING = """if True:
-    import runpy, signal
-    signal.signal(signal.{}, signal.SIG_IGN)
-    runpy.run_module("smspartner_async.cli", run_name="__main__")
-"""
 RENT = ("rent", *BEAUVAIS, "--yes")
 
 pytestmark = posix_only
@@ -34,29 +30,22 @@ pytestmark = posix_only
 
 @asynccontextmanager
 async def renting(
-    *command: str, folder: Path, words: tuple[str, ...] = RENT, seconds: float = 1, **options: Any
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `rent` as a separate program, up to a moment at which its request is under way."""
+    *words: str, folder: Path, ignoring: str | None = None, seconds: float = 1, **options: Any
+) -> AsyncIterator[Forked]:
+    """Run a command as a process of its own, up to a moment at which its request is under way."""
     async with FaultServer(default=stall_before_head(receipt("paid-for"), seconds)) as server:
         environment = {"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": server.base_url}
-        program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command,
-            *words,
-            cwd=folder,
-            env={**clean_environment(), "TMPDIR": str(folder), **environment},
-            **{"stdout": -1, "stderr": -1, **options},
-        )
-        try:
-            async with asyncio.timeout(120):
-                while not server.received:  # noqa: ASYNC110 - of another process
-                    await asyncio.sleep(0.01)
-            yield program
-            assert len(server.received) == 1
-        finally:
-            if program.returncode is None:
+        environment |= clean_environment() | {"TMPDIR": str(folder)}
+        begin = (run_module_ignoring, ignoring) if ignoring else (run_module,)
+        with Forked(*begin, COMMAND, *words, cwd=folder, env=environment, **options) as program:
+            try:
+                async with asyncio.timeout(120):
+                    while not server.received:  # noqa: ASYNC110 - of another process
+                        await asyncio.sleep(0.01)
+                yield program
+                assert len(server.received) == 1
+            finally:
                 program.kill()
-            await program.communicate()
 
 
 @pytest.mark.parametrize(
@@ -89,26 +78,26 @@ def files_in(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 async def test_a_signal_during_a_rent_costs_no_token(name: str, tmp_path: Path) -> None:
     """A paid request: however often it comes, the answer is awaited and the token shown."""
-    async with renting("-m", "smspartner_async.cli", folder=tmp_path) as program:
+    async with renting(*RENT, folder=tmp_path) as program:
         for _ in range(3):
             program.send_signal(signal.Signals[name])
             await asyncio.sleep(0.05)
-        out, err = await program.communicate()
+        out, err = await asyncio.to_thread(program.communicate)
     assert program.returncode == 3
-    assert b"Token     paid-for" in out
-    assert b"Rented. Token: paid-for" in err
-    assert err.count(b"Stopping;") == 1
+    assert "Token     paid-for" in out
+    assert "Rented. Token: paid-for" in err
+    assert err.count("Stopping;") == 1
     assert files_in(tmp_path) == []
 
 
 async def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """Started by nohup, a rent runs to its end when the terminal is closed."""
-    async with renting("-c", IGNORING.format("SIGHUP"), folder=tmp_path) as program:
+    async with renting(*RENT, folder=tmp_path, ignoring="SIGHUP") as program:
         program.send_signal(signal.SIGHUP)
-        out, err = await program.communicate()
+        out, err = await asyncio.to_thread(program.communicate)
     assert program.returncode == 0
-    assert b"Token     paid-for" in out
-    assert b"Stopping" not in err
+    assert "Token     paid-for" in out
+    assert "Stopping" not in err
 
 
 @pytest.mark.parametrize(("words", "code"), [(("credits",), 130), (("wait", "tok"), 3)])
@@ -120,13 +109,12 @@ async def test_any_signal_ends_a_command_as_ctrl_c_does(
     name: str, ignored: str | None, words: tuple[str, ...], code: int, tmp_path: Path
 ) -> None:
     """The command: 130 is any signal, at any moment; also where a shell lets Ctrl-C be ignored."""
-    command = ("-c", IGNORING.format(ignored)) if ignored else ("-m", "smspartner_async.cli")
-    async with renting(*command, folder=tmp_path, words=words, seconds=60) as program:
+    async with renting(*words, folder=tmp_path, ignoring=ignored, seconds=60) as program:
         program.send_signal(signal.Signals[name])
-        _, err = await program.communicate()
+        _, err = await asyncio.to_thread(program.communicate)
     assert program.returncode == code
-    assert err.rstrip().endswith(b"Interrupted.")
-    assert (b"wait for it again" in err) == (code == 3)
+    assert err.rstrip().endswith("Interrupted.")
+    assert ("wait for it again" in err) == (code == 3)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -154,13 +142,11 @@ async def test_the_token_is_in_a_file_when_the_terminal_is_closed(tmp_path: Path
     import pty  # noqa: PLC0415 - Windows has none
 
     ours, theirs = pty.openpty()
-    terminal: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-    command = "-m", "smspartner_async.cli"
-    async with renting(*command, folder=tmp_path, start_new_session=True, **terminal) as program:
+    async with renting(*RENT, folder=tmp_path, terminal=theirs) as program:
         os.close(theirs)
         os.close(ours)
         program.send_signal(signal.SIGHUP)
-        await program.wait()
+        await asyncio.to_thread(program.wait)
     (kept,) = files_in(tmp_path)
     assert kept.name.startswith("smspartner-rental-")
     assert json.loads(kept.read_text("utf-8")) == {"token": "paid-for"}

@@ -144,6 +144,12 @@ def run_module(name: str, *words: str) -> None:
     runpy.run_module(name, run_name="__main__")
 
 
+def run_module_ignoring(signal_name: str, name: str, *words: str) -> None:
+    """Run a module where a signal is ignored, as nohup does and a shell for `&`."""
+    signal.signal(signal.Signals[signal_name], signal.SIG_IGN)
+    run_module(name, *words)
+
+
 def _begin(
     files: list[Connection],
     env: dict[str, str],
