@@ -78,30 +78,20 @@ def anyio_backend():
     return "asyncio"
 """
 STRICT = "asyncio_default_fixture_loop_scope=function"
+ONE_LOOP_FOR_ALL = """
+asyncio_default_test_loop_scope=session
+asyncio_default_fixture_loop_scope=session
+"""
 
-RUNNERS = {
-    "asyncio, strict": {
-        "mark": "@pytest.mark.asyncio",
-        "fixture": "import pytest_asyncio\n@pytest_asyncio.fixture",
-        "ini": STRICT,
-    },
-    "asyncio, auto": {"ini": f"asyncio_mode=auto\n{STRICT}"},
-    "asyncio, one loop for a module": {
-        "mark": "@pytest.mark.asyncio(loop_scope='module')",
-        "fixture": "import pytest_asyncio\n@pytest_asyncio.fixture(loop_scope='module')",
-        "ini": STRICT,
-    },
-    "asyncio, one loop for all": {
-        "ini": "asyncio_mode=auto\nasyncio_default_test_loop_scope=session\n"
-        "asyncio_default_fixture_loop_scope=session",
-    },
-    "anyio": {"header": ANYIO, "mark": "@pytest.mark.anyio", "ini": STRICT},
-    "anyio alone": {
-        "header": ANYIO,
-        "mark": "@pytest.mark.anyio",
-        "options": "-pno:asyncio -pno:looptime_plugin",
-    },
+STRICTLY_ASYNCIO = {
+    "mark": "@pytest.mark.asyncio",
+    "fixture": "import pytest_asyncio\n@pytest_asyncio.fixture",
 }
+ONE_LOOP_FOR_A_MODULE = {
+    "mark": "@pytest.mark.asyncio(loop_scope='module')",
+    "fixture": "import pytest_asyncio\n@pytest_asyncio.fixture(loop_scope='module')",
+}
+ON_ANYIO = {"header": ANYIO, "mark": "@pytest.mark.anyio"}
 
 
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
@@ -111,22 +101,33 @@ def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-Werror", *without, *options)
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
-def test_it_works_under_every_runner(pytester: pytest.Pytester, runner: str) -> None:
+def suite(*, header: str = "", mark: str = "", fixture: str = "@pytest.fixture") -> str:
+    return SUITE.format(header=header, mark=mark, fixture=fixture)
+
+
+@pytest.mark.parametrize(
+    ("ini", "options", "suites"),
+    [
+        (STRICT, (), [STRICTLY_ASYNCIO, ONE_LOOP_FOR_A_MODULE, ON_ANYIO]),
+        (f"asyncio_mode=auto\n{STRICT}", (), [{}]),
+        (f"asyncio_mode=auto\n{ONE_LOOP_FOR_ALL}", (), [{}]),
+        ("", ("-pno:asyncio", "-pno:looptime_plugin"), [ON_ANYIO]),
+    ],
+    ids=["strict", "asyncio, auto", "asyncio, one loop for all", "anyio alone"],
+)
+def test_it_works_under_every_runner(
+    ini: str, options: tuple[str, ...], suites: list[dict[str, str]], pytester: pytest.Pytester
+) -> None:
     """The fixtures run on the test's own loop, with marks and settings, and without a warning."""
-    texts = {"header": "", "mark": "", "fixture": "@pytest.fixture", **RUNNERS[runner]}
-    ini = texts.pop("ini", "")
-    options = texts.pop("options", "").split()
     pytester.makeini(f"[pytest]\nstrict_markers=true\n{ini}")
-    pytester.makepyfile(SUITE.format(**texts))
-    run(pytester, *options).assert_outcomes(passed=5)
+    pytester.makepyfile(**{f"test_{number}": suite(**texts) for number, texts in enumerate(suites)})
+    run(pytester, *options).assert_outcomes(passed=5 * len(suites))
 
 
 @pytest.mark.parametrize(
     "names",
     [
         "asyncio,smspartner",
-        "pytest_asyncio,smspartner",
         "smspartner,pytest_asyncio",
         "smspartner_async.testing,pytest_asyncio.plugin",
     ],
@@ -135,9 +136,8 @@ def test_it_works_where_plugins_are_named(
     names: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Distributions load no plugin by itself, and name pytest-asyncio as its package is named."""
-    texts = {"header": "", "mark": "@pytest.mark.asyncio", "fixture": "@pytest_asyncio.fixture"}
     pytester.makeini(f"[pytest]\n{STRICT}")
-    pytester.makepyfile("import pytest_asyncio\n" + SUITE.format(**texts))
+    pytester.makepyfile(suite(**STRICTLY_ASYNCIO))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     run(pytester, *(f"-p{name}" for name in names.split(","))).assert_outcomes(passed=5)
 

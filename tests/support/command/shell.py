@@ -1,5 +1,6 @@
 """A shell to run the command in: in this process, or as a separate process."""
 
+import functools
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from forked import Forked, run_module
+from typer import testing
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from smspartner_async.cli import _app
@@ -22,6 +25,9 @@ BEAUVAIS = (*WOMEN, "--zipcode", "60200", "--volume", "60200=20")
 COMMAND = "smspartner_async.cli"
 ESCAPE = "\x1b"
 NUMBER = "+3363998"
+
+# Or each run would make every command anew, which takes longer than most of them.
+vars(testing)["_get_command"] = functools.cache(get_command)
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
 
