@@ -32,7 +32,7 @@ pytestmark = posix_only
 async def renting(
     *words: str, folder: Path, ignoring: str | None = None, seconds: float = 1, **options: Any
 ) -> AsyncIterator[Forked]:
-    """Run a command as a process of its own, up to a moment at which its request is under way."""
+    """Run a command in another process, up to a moment at which its request is under way."""
     async with FaultServer(default=stall_before_head(receipt("paid-for"), seconds)) as server:
         environment = {"SMSPARTNER_API_KEY": KEY, "SMSPARTNER_BASE_URL": server.base_url}
         environment |= clean_environment() | {"TMPDIR": str(folder)}
