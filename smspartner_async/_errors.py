@@ -87,7 +87,7 @@ class TargetingError(SMSPartnerError, ValueError):
 
     def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
         listed = "; ".join(f"{field}: {problem}" for field, problem in problems)
-        super().__init__(f"This targeting cannot be sent. {listed}.")
+        super().__init__(f"This request cannot be sent. {listed}.")
         self.problems = problems
 
 

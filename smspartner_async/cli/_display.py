@@ -161,7 +161,7 @@ class Display:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column()
         for label, text in facts:
-            grid.add_row(label, printable(text))
+            grid.add_row(label.rstrip(), printable(text))
         self._out.print(grid)
 
     def codes(self, codes: Iterable[tuple[int, str, str]]) -> None:

@@ -37,9 +37,14 @@ _AREA_TYPES: Final = {"zipcode": "post code"}
 _PEOPLE: Final = {Gender.MIXED: "men and women", Gender.MALE: "men", Gender.FEMALE: "women"}
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 contact`, `2 contacts`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def jobs_text(number: int) -> str:
     """Return `1 job`, `2 jobs`."""
-    return f"{number:,} job{'s' * (number != 1)}"
+    return counted(number, "job")
 
 
 def printable(text: str) -> str:
@@ -142,7 +147,7 @@ def _offer_facts(offer: Quote | Rental) -> Iterator[tuple[str, str]]:
 def _price(cost: Cost | None) -> Iterator[tuple[str, str]]:
     if cost is not None:
         total = "not given" if cost.total is None else money(cost.total)
-        count = "" if cost.quantity is None else f" for {cost.quantity:,} contacts"
+        count = "" if cost.quantity is None else f" for {counted(cost.quantity, 'contact')}"
         unit = "" if cost.unit is None else f" ({money(cost.unit)} each)"
         yield "Price", f"{total}{count}{unit}"
 

@@ -16,6 +16,7 @@ except ModuleNotFoundError as _missing:
     ) from _missing
 from yarl import URL
 
+from smspartner_async import __version__
 from smspartner_async._client import SMSPartnerClient
 from smspartner_async._error_codes import TOO_MANY_REQUESTS
 from smspartner_async._errors import RentOutcomeUnknownError, SMSPartnerError
@@ -64,8 +65,8 @@ def traced(
         check_methods("tracer_provider", tracer_provider, "TracerProvider", "get_tracer")
     if meter_provider is not None:
         check_methods("meter_provider", meter_provider, "MeterProvider", "get_meter")
-    tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
-    meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
+    tracer = trace.get_tracer(_NAME, __version__, tracer_provider)
+    meter = metrics.get_meter(_NAME, __version__, meter_provider)
     return _TracedClient(client, tracer, meter)
 
 

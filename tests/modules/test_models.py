@@ -215,7 +215,7 @@ def test_every_bad_field_is_named_at_once() -> None:
     fields = bad_fields(**wrong)
     assert set(fields) == set(wrong)
     assert len(fields) == len(wrong) + 1
-    with pytest.raises(ValueError, match="This targeting cannot be sent") as caught:
+    with pytest.raises(ValueError, match="This request cannot be sent") as caught:
         Targeting(**wrong)
     assert all(f"{field}: " in str(caught.value) for field in wrong)
 

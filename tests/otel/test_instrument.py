@@ -25,6 +25,7 @@ from smspartner_async import (
     RentalFailedError,
     RentOutcomeUnknownError,
     SMSPartnerClient,
+    __version__,
 )
 from smspartner_async.sandbox import Sandbox
 
@@ -48,6 +49,8 @@ async def test_an_operation_is_a_span_in_the_words_of_http(collector: Collector)
         base = server.base_url
     span = collector.span
     assert span.name == "smspartner status"
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.version == __version__
     assert span.kind is SpanKind.CLIENT
     assert span.status.status_code is StatusCode.UNSET
     assert attributes_of(span) == {

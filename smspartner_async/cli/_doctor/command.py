@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from smspartner_async.cli._display import Display
+from smspartner_async.cli._error_texts import advice_to_type
 from smspartner_async.cli._formats import as_json as written_as_json
 from smspartner_async.cli._options import AsJson
 
@@ -46,7 +47,7 @@ def doctor(
     if as_json:
         display.document(_document(findings, [one.as_plain() for one in findings]))
     else:
-        display.facts((f"{one.verdict.value:13}", _text(one)) for one in findings)
+        display.define((f"{one.verdict.value:13}", _text(one)) for one in findings)
     if report is not None:
         shared = [one.for_report(examination.secrets) for one in findings]
         report.write_text(written_as_json(_document(findings, shared)) + "\n", "utf-8")
@@ -68,7 +69,7 @@ def _document(findings: Sequence[Finding], shown: Sequence[dict[str, str]]) -> d
 def _text(finding: Finding) -> str:
     text = f"{finding.about}: {finding.seen}" if finding.seen else finding.about
     if finding.detail:
-        text += f" ({finding.detail})"
+        text += f" ({advice_to_type(finding.detail)})"
     if finding.verdict is Verdict.DIFFERENT and finding.expected:
         text += f"; expected: {finding.expected}"
     return text

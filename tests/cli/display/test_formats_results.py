@@ -60,6 +60,10 @@ def written(result: _formats.Result) -> list[str]:
             ],
         ),
         (
+            Quote(operation="price", cost=Cost(quantity=1, total=Decimal("0.09"), unit=None)),
+            ["Price 0.09 for 1 contact"],
+        ),
+        (
             Quote(operation="calculate", total_volume=1207),
             ["Contacts 1,207"],
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,16 @@ def test_without_a_key(shell: Shell, key: str) -> None:
     assert "different    API key: ConfigurationError" in result.stdout
     assert "as expected  connection: open" in result.stdout
     assert shell.sandbox.requests == {}
+
+
+def test_findings_on_a_terminal_break_between_words(shell: Shell) -> None:
+    """A person reads what is different in lines of the terminal's width, and what to type."""
+    environment = {"SMSPARTNER_API_KEY": "", "FORCE_COLOR": "1"}
+    screen = re.sub(r"\x1b\[[\d;]*m", "", shell.run("doctor", env=environment).stdout)
+    assert max(map(len, screen.splitlines())) <= 80
+    said = " ".join(screen.split())
+    assert "Set SMSPARTNER_API_KEY in the environment." in said
+    assert "api_key" not in said
 
 
 @pytest.mark.parametrize(
