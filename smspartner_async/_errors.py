@@ -171,10 +171,14 @@ class RateLimitError(APIError):
         retry_after: seconds to wait before the next request; `None` where the vendor gave none.
     """
 
-    advice = "Wait before asking again, or set max_requests_per_minute on the client."
+    advice = (
+        "Wait before asking again, or set max_requests_per_minute on the client; nothing was "
+        "charged."
+    )
 
 
 _MAYBE_SENT: Final = "The vendor may have received the request."
+_UNSENT: Final = "Nothing was sent, so it is safe to try again."
 
 
 class TransportError(SMSPartnerError):
@@ -190,7 +194,7 @@ class TransportError(SMSPartnerError):
     advice = "Check the network, base_url and any proxy, then try again."
 
     def __init__(self, message: str, *, maybe_sent: bool, reply_began: bool = True) -> None:
-        fate = _MAYBE_SENT if maybe_sent else "Nothing was sent, so it is safe to try again."
+        fate = _MAYBE_SENT if maybe_sent else _UNSENT
         super().__init__(f"{message} {fate}")
         self.maybe_sent = maybe_sent
         self.reply_began: bool = maybe_sent and reply_began
@@ -198,7 +202,7 @@ class TransportError(SMSPartnerError):
     @property
     def problem(self) -> str:
         """What happened, without what it means: an error that quotes this one says that itself."""
-        return str(self).removesuffix(_MAYBE_SENT).rstrip()
+        return str(self).removesuffix(_MAYBE_SENT).removesuffix(_UNSENT).rstrip()
 
 
 class ResponseError(SMSPartnerError):
@@ -274,6 +278,9 @@ class RentOutcomeUnknownError(SMSPartnerError):
         self.__cause__: BaseException | None = cause
 
 
+_NO_PRICE_ADVICE: Final = "Try again later; if the vendor still gives no price, ask its support."
+
+
 class PriceExceededError(SMSPartnerError):
     """The price is above `max_total`, or could not be learnt. Nothing was rented or charged.
 
@@ -282,10 +289,12 @@ class PriceExceededError(SMSPartnerError):
         max_total: the limit that was given.
     """
 
-    advice = "Raise max_total or ask for fewer contacts (volumes)."
+    advice: str = "Raise max_total or ask for fewer contacts (volumes)."
 
     def __init__(self, *, quote: Quote | None, max_total: Decimal) -> None:
-        price = price_text(None if quote is None else quote.total, max_total)
+        total = None if quote is None else quote.total
+        self.advice = self.advice if total is not None else _NO_PRICE_ADVICE
+        price = price_text(total, max_total)
         super().__init__(f"{price} Nothing was rented or charged. {self.advice}")
         self.quote = quote
         self.max_total = max_total

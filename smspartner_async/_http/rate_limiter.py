@@ -63,13 +63,17 @@ class _Waiter:
         limit = self.max_wait if self.deadline is None else self.deadline - now
         if limit is None or pause <= max(limit, 0):
             return None
-        return RateLimitError(
+        error = RateLimitError(
             code=None,
             message="",
             http_status=TOO_MANY_REQUESTS,
             operation=self.operation,
             retry_after=pause,
         )
+        why = f"After an HTTP 429, all requests of this client pause for {pause:.1f} s more."
+        fate = f"This one ({self.operation}) cannot wait so long, and is not sent."
+        error.args = (f"{why} {fate} {error.advice}",)
+        return error
 
     def fail(self, error: SMSPartnerError) -> None:
         """End the waiting with an error, unless it has ended."""

@@ -133,6 +133,9 @@ class Purchase:
             raise PriceExceededError(quote=None, max_total=max_total) from error
         except TransportError as error:
             raise _not_rented(f"The price could not be asked. {error.problem}") from error
+        except SMSPartnerError as error:
+            error.args = (f"Nothing was rented, as there is no price. {error}",)
+            raise
         check_price(quote, max_total)
         self._priced_at = asked_at
 
@@ -242,8 +245,8 @@ class Purchase:
             status = await poller.poll(deadline, lambda: poller.options.listeners)
         except (RentalFailedError, AlreadyDownloadedError):
             pass  # the vendor knows it
-        except Exception:  # noqa: BLE001 - of a borrowed session's hook, too: the doubt stays
-            return None
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001
+            return None  # of a borrowed session's hook, too: the doubt stays
         else:
             if status.state is RentalState.UNKNOWN:
                 return None  # perhaps not the vendor's answer

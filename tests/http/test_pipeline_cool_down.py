@@ -240,6 +240,18 @@ async def test_nothing_else_pauses_the_others(reply: Reply) -> None:
 
 
 @pytest.mark.looptime
+async def test_what_a_long_pause_ends_says_that_it_is_not_sent() -> None:
+    """A shared budget: the vendor has refused another request, and not this one."""
+    log = Log([busy(429, "60")])
+    async with FaultServer(log) as server, client_of(server, retry=ONCE) as client:
+        with pytest.raises(RateLimitError, match="refused to return the status"):
+            await client.status(TOKEN)
+        with pytest.raises(RateLimitError, match=r"\(rent\) cannot wait so long, and is not sent"):
+            await client.rent(TARGETING)
+        assert len(log.times) == 1
+
+
+@pytest.mark.looptime
 async def test_a_pause_is_the_clients_own() -> None:
     """A shared budget: another client, of another account perhaps, is not paused."""
     log = Log([busy(429, "20")])

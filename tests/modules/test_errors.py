@@ -225,6 +225,8 @@ def test_a_price_that_is_not_known(quote: Quote | None) -> None:
     """A paid request: a price that could not be learnt is reported as such."""
     error = PriceExceededError(quote=quote, max_total=Decimal(5))
     assert "gave no total price; the limit is 5" in str(error)
+    assert error.advice in str(error)
+    assert "max_total" not in error.advice  # a higher limit gives no price
 
 
 @pytest.mark.parametrize(
@@ -340,7 +342,8 @@ def test_a_cause_that_cannot_be_pickled_travels_as_its_text() -> None:
 
 def test_an_error_is_quoted_without_its_advice() -> None:
     """What is quoted as a cause says what happened; the error that quotes it says what to do."""
-    assert TransportError("Reset.", maybe_sent=True).problem == "Reset."
+    for maybe_sent in (True, False):
+        assert TransportError("Reset.", maybe_sent=maybe_sent).problem == "Reset."
     refused = RateLimitError(code=None, message="", **NO)
     assert refused.problem == "SMS Partner refused to price (no error code; HTTP 401)."
     foreign = ResponseError("it is empty", operation="rent", http_status=502)

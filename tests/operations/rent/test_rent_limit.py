@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fault_server import FaultServer, Received, Reply
 from fault_table import FAULTS
-from faults import good, html, json_reply, vendor_error
+from faults import busy, good, html, json_reply, vendor_error
 from renting import TARGETING, client_of, receipt
 
 from smspartner_async import (
     APIError,
+    ConfigurationError,
     InsufficientCreditError,
     PriceExceededError,
+    RateLimitError,
     Rental,
     SMSPartnerClient,
     Targeting,
@@ -111,16 +114,34 @@ async def test_a_price_that_cannot_be_learnt_is_not_rented(answer: Reply) -> Non
     [
         (vendor_error(11, "Crédit insuffisant"), InsufficientCreditError),
         (vendor_error(77, "?", 500), APIError),
+        (busy(429), RateLimitError),
         (FAULTS["close before head"].make(b""), TransportError),
         (html(502), PriceExceededError),
     ],
 )
 async def test_a_price_that_fails_is_not_rented(answer: Reply, kind: type[Exception]) -> None:
-    """A paid request: whatever ends the pricing, nothing is rented."""
-    async with FaultServer(answer) as server, client_of(server) as client:
-        with pytest.raises(kind):
+    """A paid request: whatever ends the pricing, nothing is rented, and the error says so."""
+    async with FaultServer(default=answer) as server, client_of(server) as client:
+        with pytest.raises(kind, match="Nothing was rented") as caught:
             await client.rent(TARGETING, max_total=Decimal(1000))
         assert server.count("rent") == 0
+    assert "Raise max_total" not in str(caught.value)
+
+
+async def test_a_closed_client_says_that_nothing_was_rented() -> None:
+    """A paid request: so does one that fails before the price is asked."""
+    async with client_of(SimpleNamespace(base_url="http://127.0.0.1:1")) as client:
+        await client.close()
+        with pytest.raises(ConfigurationError, match="Nothing was rented"):
+            await client.rent(TARGETING, max_total=Decimal(1000))
+
+
+async def test_a_price_without_a_connection_is_advised_about_once() -> None:
+    """A paid request: what is quoted as a cause is quoted without its own advice."""
+    async with client_of(SimpleNamespace(base_url="http://127.0.0.1:1")) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.rent(TARGETING, max_total=Decimal(1000))
+    assert str(caught.value).count("safe to try again") == 1
 
 
 @pytest.mark.parametrize(
