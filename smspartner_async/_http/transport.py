@@ -179,6 +179,13 @@ class Transport:
                     response.close()  # without effect on a connection that is back in the pool
         except TRANSPORT_ERRORS as error:
             failure = self.explain(error)
+        except asyncio.CancelledError:
+            # Closing a session cancels what waits for its connections, in tasks that nobody
+            # cancelled.
+            task = asyncio.current_task()
+            if not session.closed or task is None or task.cancelling():
+                raise
+            failure = self.explain(ConnectionAbortedError())
         # Raised outside the handler: aiohttp's error, which shows the URL, would be its context.
         raise failure
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from attrs import define, evolve, field
 
+from smspartner_async._completion import run_to_completion
 from smspartner_async._errors import (
     ConfigurationError,
     RentOutcomeUnknownError,
@@ -110,8 +111,11 @@ class RentOnce:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        rents = [order.rent for order in self._orders.values()]
-        await asyncio.gather(*rents, return_exceptions=True)
+        rents = asyncio.gather(
+            *(order.rent for order in self._orders.values()), return_exceptions=True
+        )
+        # A cancellation ends those that are not sent yet; the others run to their answers.
+        await run_to_completion(rents, on_cancelled=lambda work: work.cancel())
 
     async def __call__(
         self,

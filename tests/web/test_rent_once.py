@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio
 import pytest
 from batches import Vendor, after, rented
 from eager import begin_tasks_at_once, needs_eager_tasks
@@ -46,6 +47,36 @@ async def test_the_end_waits_for_the_rents_in_flight() -> None:
             begun = now()
         assert now() - begun == pytest.approx(4, abs=0.1)
         assert [(key, rental.token) for key, rental in reported] == [("k-1", "tok-12")]
+
+
+class SentRent:
+    """In place of a client: a rent that runs to its answer, however often it is cancelled."""
+
+    cancellations = 0
+
+    async def rent(self, *_: object, **__: object) -> None:
+        end = now() + 5
+        while now() < end and self.cancellations < 50:
+            try:
+                await asyncio.sleep(end - now())
+            except asyncio.CancelledError:
+                self.cancellations += 1
+        raise asyncio.CancelledError
+
+
+@pytest.mark.looptime
+async def test_its_end_in_a_cancelled_scope_of_anyios_waits_without_spinning() -> None:
+    """It cancels again in every turn of the loop; a rent that is sent learns of it once."""
+    client: Any = SentRent()
+    with anyio.move_on_after(2) as scope:
+        async with RentOnce(client) as rents:
+            caller = asyncio.create_task(rents("k-1", TARGETING))
+            await asyncio.sleep(1)
+    assert scope.cancelled_caught
+    assert now() == pytest.approx(5, abs=0.1)
+    assert client.cancellations == 1
+    with pytest.raises(asyncio.CancelledError):
+        await caller
 
 
 @pytest.mark.looptime

@@ -205,6 +205,27 @@ async def test_a_closed_session_is_named_as_one() -> None:
 # --- whose loop, and until when --------------------------------------------------------------
 
 
+async def test_closing_a_session_cancels_no_request_that_waits_for_its_connections() -> None:
+    """A shared budget: the application closes it, and a call ends with an error, not cancelled."""
+    async with (
+        FaultServer(faults.stall_before_head(PAYLOAD, 30)) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+        SMSPartnerClient(KEY, base_url=server.base_url, session=session) as client,
+    ):
+        busy = asyncio.create_task(session.get(f"{server.base_url}/other"))
+        await arrival(server)
+        call = asyncio.create_task(client.credits())
+        cancelled = asyncio.create_task(client.credits())
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        await session.close()
+        with pytest.raises(ConfigurationError, match=r"session that was passed .* is closed"):
+            await call
+        await asyncio.wait((busy, cancelled))
+        assert cancelled.cancelled()
+        assert isinstance(busy.exception(), aiohttp.ClientError)
+
+
 def test_a_client_used_on_a_second_event_loop_is_refused() -> None:
     """Bad input: its sessions belong to the loop that first used it, and the message says so."""
     client = SMSPartnerClient(KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gzip
 import json
@@ -167,11 +168,14 @@ async def test_headers_behind_the_last_chunk_make_no_doubt_of_a_no() -> None:
             await client.rent(TARGETING)
 
 
-async def test_a_hook_that_fails_while_a_token_is_looked_up_does_not_hide_it() -> None:
+@pytest.mark.parametrize("raised", [KeyError, asyncio.CancelledError])
+async def test_a_hook_that_fails_while_a_token_is_looked_up_does_not_hide_it(
+    raised: type[BaseException],
+) -> None:
     """A borrowed session's hooks run for the status, too: what they raise leaves the doubt."""
 
     async def fail(*_: object) -> None:
-        raise KeyError("a hook")
+        raise raised
 
     hooks = aiohttp.TraceConfig()
     hooks.on_request_start.append(fail)
