@@ -57,6 +57,13 @@ CODE_ADVICE: Final[dict[int | None, str]] = {
     33: "It may not be made yet: wait_until_ready() returns when it can be downloaded.",
 }
 
+NO_PRICE_ADVICE: Final = "Try again later; if the vendor still gives no price, ask its support."
+FATES: Final = {
+    True: "The vendor may have received the request.",
+    False: "Nothing was sent, so it is safe to try again.",
+}
+"""What became of a request without a whole reply: by whether it may have been sent."""
+
 # What the vendor refused to do, by the operation, where its name is no verb.
 _VERBS: Final = {
     "credits": "return the credits",

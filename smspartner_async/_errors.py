@@ -8,11 +8,11 @@ here. All of them survive pickling, whatever their constructor takes.
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from ._error_codes import CODE_ADVICE, refusal_text, seen_token_text
+from ._error_codes import CODE_ADVICE, FATES, NO_PRICE_ADVICE, refusal_text, seen_token_text
 from ._values.money import price_text
 
 if TYPE_CHECKING:
@@ -171,14 +171,7 @@ class RateLimitError(APIError):
         retry_after: seconds to wait before the next request; `None` where the vendor gave none.
     """
 
-    advice = (
-        "Wait before asking again, or set max_requests_per_minute on the client; nothing was "
-        "charged."
-    )
-
-
-_MAYBE_SENT: Final = "The vendor may have received the request."
-_UNSENT: Final = "Nothing was sent, so it is safe to try again."
+    advice = "Wait before asking again, or set max_requests_per_minute; nothing was charged."
 
 
 class TransportError(SMSPartnerError):
@@ -194,15 +187,14 @@ class TransportError(SMSPartnerError):
     advice = "Check the network, base_url and any proxy, then try again."
 
     def __init__(self, message: str, *, maybe_sent: bool, reply_began: bool = True) -> None:
-        fate = _MAYBE_SENT if maybe_sent else _UNSENT
-        super().__init__(f"{message} {fate}")
+        super().__init__(f"{message} {FATES[maybe_sent]}")
         self.maybe_sent = maybe_sent
         self.reply_began: bool = maybe_sent and reply_began
 
     @property
     def problem(self) -> str:
         """What happened, without what it means: an error that quotes this one says that itself."""
-        return str(self).removesuffix(_MAYBE_SENT).removesuffix(_UNSENT).rstrip()
+        return str(self).removesuffix(FATES[self.maybe_sent]).rstrip()
 
 
 class ResponseError(SMSPartnerError):
@@ -278,9 +270,6 @@ class RentOutcomeUnknownError(SMSPartnerError):
         self.__cause__: BaseException | None = cause
 
 
-_NO_PRICE_ADVICE: Final = "Try again later; if the vendor still gives no price, ask its support."
-
-
 class PriceExceededError(SMSPartnerError):
     """The price is above `max_total`, or could not be learnt. Nothing was rented or charged.
 
@@ -293,7 +282,7 @@ class PriceExceededError(SMSPartnerError):
 
     def __init__(self, *, quote: Quote | None, max_total: Decimal) -> None:
         total = None if quote is None else quote.total
-        self.advice = self.advice if total is not None else _NO_PRICE_ADVICE
+        self.advice = self.advice if total is not None else NO_PRICE_ADVICE
         price = price_text(total, max_total)
         super().__init__(f"{price} Nothing was rented or charged. {self.advice}")
         self.quote = quote
