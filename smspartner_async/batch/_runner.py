@@ -13,6 +13,7 @@ from smspartner_async._completion import run_to_completion
 from smspartner_async._errors import AlreadyDownloadedError, RentOutcomeUnknownError
 from smspartner_async._log import log
 from smspartner_async._models import Rental
+from smspartner_async._operations.disk_errors import OVERWRITE_ADVICE
 from smspartner_async._validation import (
     check_callback,
     check_methods,
@@ -34,6 +35,7 @@ _BROKEN_OFF: Final = (
     "The batch was broken off. These are paid, or may be, and have no file; continue with "
     "wait_until_ready(token) and download(token, path):"
 )
+_TAKEN_ADVICE: Final = "leave the job out if that is its file, or else move it away."
 
 
 def run_batch(
@@ -77,7 +79,8 @@ def run_batch(
             all that are not yet sent from being sent. Their jobs end with a `JobSkippedError`; jobs
             that are rented still get their files.
         paid: tokens of rentals that an earlier run has paid for, by the ids of their jobs. These
-            jobs are neither priced nor rented: they are waited for and downloaded.
+            jobs are neither priced nor rented: they are waited for and downloaded. Leave out
+            those whose file is there: it is whole.
 
     Raises:
         ValueError: two jobs with one id or one file, a token without a job or a blank one, or a
@@ -178,7 +181,11 @@ class _Batch:
             self._slots.release()
         ready = await self._wait(run, rental)
         async with self._slots:
-            run.file = await self._client.download(ready, run.job.path)
+            try:
+                run.file = await self._client.download(ready, run.job.path)
+            except FileExistsError as error:  # of a paid job: what is to be rented finds it before
+                text = str(error).replace(f", or {OVERWRITE_ADVICE}", ".")
+                raise type(error)(text.replace(OVERWRITE_ADVICE, _TAKEN_ADVICE)) from None
 
     async def _buy(self, run: _Run) -> Rental:
         run.job.check_destination()
