@@ -14,6 +14,8 @@ from smspartner_async._files import parse_lines, read_file
 from smspartner_async._log import log
 from smspartner_async.batch._job import case_folded
 
+from ._records import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
@@ -99,20 +101,38 @@ class JournalClaims:
         return self._claims.keys()
 
 
-def claims_in(folder: Path, store_id: str, *, beside_store: bool) -> JournalClaims:
-    """Read the claims in all journals of a folder, for one store."""
+def claims_in(
+    folder: Path, store_id: str, *, beside_store: bool, skip_unreadable: bool = False
+) -> JournalClaims:
+    """Read the claims in all journals of a folder, for one store.
+
+    Raises:
+        StoreError: one cannot be read, and may name what is paid for. With `skip_unreadable`, where
+            nothing is to be rented, it is passed over.
+    """
     claims = JournalClaims(store_id, beside_store)
-    for path, lines in read_journals(folder):
+    for path, lines in read_journals(folder, skip_unreadable=skip_unreadable):
         worker = str(lines[0].get("worker", "")) if lines else ""
         for line in lines:
             claims.add(line, worker, path)
     return claims
 
 
-def read_journals(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
-    """Yield path and lines of each readable journal of a folder."""
+def read_journals(
+    folder: Path, *, skip_unreadable: bool = True
+) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Yield path and lines of each journal of a folder.
+
+    Raises:
+        StoreError: one cannot be read, unless those are skipped.
+    """
     for path in sorted(folder.glob("*.jsonl")):
         try:
             yield path, parse_lines(read_file(path))
         except OSError as error:
+            if not skip_unreadable:
+                raise StoreError(
+                    f"The journal {path} may name what is paid for, and cannot be read: "
+                    f"{error.strerror}. Nothing was rented. Make it readable."
+                ) from error
             log.warning("journal %s cannot be read: %s", path, error)

@@ -15,7 +15,7 @@ from scripted import Vendor
 from store_jobs import jobs_of
 from store_work import LOST, at_work, end_of
 
-from smspartner_async.durable import JobState, Store
+from smspartner_async.durable import JobState, Store, StoreError
 from smspartner_async.durable._claims import JournalClaims
 from smspartner_async.durable._records import dump_job
 
@@ -144,6 +144,21 @@ async def test_a_database_older_than_its_journal_rents_nothing_again(tmp_path: P
         await store.resolve("job-2", not_charged=True, force=True)
         assert (await end_of(store, "job-2")).state is JobState.DONE
     assert vendor.wire == {2: 1}, "one command has settled it"
+
+
+async def test_a_journal_that_cannot_be_read_lets_nothing_be_rented(tmp_path: Path) -> None:
+    """It may name what is paid for, and the database may be older: no worker begins beside it."""
+    store = await Store(f"sqlite:///{tmp_path}/rentals.db").__aenter__()
+    await older(store, tmp_path, Vendor())
+    journals = tmp_path / "rentals.db.journal"
+    (journals / "worker-1.jsonl").rename(tmp_path / "kept")
+    (journals / "other.jsonl").mkdir()
+    vendor = Vendor()
+    async with Store(f"sqlite:///{tmp_path}/rentals.db") as store:
+        with pytest.raises(StoreError, match=r"other\.jsonl may name .* Nothing was rented\."):
+            await at_work(store, vendor).__aenter__()
+        assert [one.state for one in await store.records()] == [JobState.QUEUED] * 2
+    assert vendor.wire == {}
 
 
 async def test_a_run_that_an_older_database_begins_anew_is_not_rented_again(tmp_path: Path) -> None:

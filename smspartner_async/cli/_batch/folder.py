@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smspartner_async._errors import SMSPartnerError
 from smspartner_async._files import JsonLines, naming, parse_lines, read_file
+from smspartner_async.batch._job import case_folded, preview
 from smspartner_async.cli._exit_codes import ExitCode
 from smspartner_async.cli._formats import jobs_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
+
+    from smspartner_async.batch._job import RentalJob
 
 STORE: Final = "batch.db"
 """The store of a batch, in its folder."""
@@ -132,6 +135,20 @@ def check_contents(folder: Path) -> None:
         )
 
 
+def check_own_names(folder: Path, jobs: Iterable[RentalJob]) -> None:
+    """Refuse jobs whose files would be what a batch keeps in its folder.
+
+    Raises:
+        SMSPartnerError: there are some.
+    """
+    own = {STORE, LOCK, RESULTS, f"{STORE}.journal"}
+    if taken := [job.id for job in jobs if case_folded(job.path.name) in own]:
+        raise SMSPartnerError(
+            f"The files of these jobs would have the names of what a batch keeps in {folder}: "
+            f"{preview(taken)}. Nothing was sent. Give them other ids, or another --suffix."
+        )
+
+
 def _is_gone(store: str) -> bool:
     """Return whether a store that release 0.1 names was the folder's own, under its old path."""
     prefix, _, path = store.partition("sqlite:///")
@@ -169,7 +186,7 @@ def _journaled(folder: Path) -> dict[str, str]:
     from smspartner_async.durable._claims import claims_in  # noqa: PLC0415 - it takes a second
     from smspartner_async.durable._records import load_job  # noqa: PLC0415 - it takes a second
 
-    claims = claims_in(folder / f"{STORE}.journal", "", beside_store=True)
+    claims = claims_in(folder / f"{STORE}.journal", "", beside_store=True, skip_unreadable=True)
     found = filter(None, (claims.unknown(name, 0, ()) for name in claims.job_ids()))
     return {
         one.job: "renting"

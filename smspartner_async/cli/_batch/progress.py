@@ -6,6 +6,7 @@ thousand jobs as for ten.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from decimal import Decimal
@@ -20,6 +21,7 @@ from smspartner_async.cli._formats import elapsed_time, money
 from smspartner_async.durable import JobState
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator
 
     from smspartner_async.durable import JobRecord
@@ -34,11 +36,33 @@ _LABELS: Final = {
     JobState.GIVEN_UP: "given up",
 }
 _ALWAYS: Final = frozenset({JobState.QUEUED, JobState.RENTING, JobState.WAITING, JobState.DONE})
+_SAME_AFTER: Final = 60.0  # seconds
 _STYLES: Final = {
     JobState.DONE: "green",
     JobState.FAILED: "red",
     JobState.NEEDS_ATTENTION: "bold red",
 }
+
+
+@define
+class RepeatedTrouble:
+    """A filter of log records: what makes many requests wait is shown once a minute.
+
+    Without the network each request of each job fails, again and again, with the same error.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _shown: dict[str, float] = field(factory=dict, init=False)
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is to be shown; what is not about a next attempt always is."""
+        if getattr(record, "delay", None) is None or not isinstance(record.args, tuple):
+            return True
+        trouble, now = str(record.args[-1]), self.clock()
+        if now - self._shown.get(trouble, -math.inf) < _SAME_AFTER:
+            return False
+        self._shown[trouble] = now
+        return True
 
 
 @define

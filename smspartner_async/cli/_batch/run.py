@@ -34,6 +34,7 @@ from smspartner_async.durable._records import dump_job
 
 from .folder import (
     STORE,
+    check_own_names,
     copy_store,
     is_moved,
     open_text,
@@ -42,7 +43,7 @@ from .folder import (
     with_journals,
 )
 from .plan import Plan, PricedBatch, make_plan, with_known_ids
-from .progress import Progress
+from .progress import Progress, RepeatedTrouble
 from .prompts import (
     price_and_ask,
     show_doubts,
@@ -77,7 +78,7 @@ async def records_in_copy(database: Path, display: Display) -> tuple[JobRecord, 
         if not copy_store(database, Path(temporary)):
             return ()
         async with Store(sqlite_url(Path(temporary))) as store:
-            await adopt_from_journals(store, database, display)
+            await adopt_from_journals(store, database, display, skip_unreadable=True)
             return await store.records()
 
 
@@ -110,9 +111,16 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (is_shown or str(record.msg).startswith("job "))
 
 
-async def adopt_from_journals(store: Store, database: Path, display: Display) -> None:
-    """Record what the journals beside a store know of its jobs, and it does not: an older copy."""
-    read = partial(claims_in, Path(f"{database}.journal"), beside_store=True)
+async def adopt_from_journals(
+    store: Store, database: Path, display: Display, *, skip_unreadable: bool = False
+) -> None:
+    """Record what the journals beside a store know of its jobs, and it does not: an older copy.
+
+    Raises:
+        StoreError: a journal cannot be read, unless those are skipped.
+    """
+    folder = Path(f"{database}.journal")
+    read = partial(claims_in, folder, beside_store=True, skip_unreadable=skip_unreadable)
     if lost := await store._database.run(adopt, read):  # noqa: SLF001 - its workers' transaction
         display.note(
             f"The journal names rents that the store, perhaps an older copy, does not know: "
@@ -155,6 +163,7 @@ class BatchRun:
             SMSPartnerError: the batch cannot be run as it is, or costs too much.
             CancelledError: after the rents in flight were answered and written down.
         """
+        check_own_names(self.folder, self.jobs)
         self.client = SMSPartnerClient(
             base_url=self.options.base_url,
             polling=_POLLING,
@@ -367,6 +376,7 @@ class BatchRun:
         """Show what the worker warns of, such as a pause of renting; jobs are shown by records."""
         handler = logging.Handler()
         handler.addFilter(_is_news)
+        handler.addFilter(RepeatedTrouble())
         handler.emit = lambda record: self.display.note(record.getMessage())  # type: ignore[method-assign]
         return shown_by(handler, logging.WARNING)
 

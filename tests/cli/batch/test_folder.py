@@ -248,6 +248,22 @@ def test_of_a_store_that_nothing_can_read_the_journals_are_counted(
     assert shell.sandbox.requests.total() == before
 
 
+@pytest.mark.parametrize("name", ["batch.db", "batch.lock", "results.jsonl", "Batch.DB"])
+@pytest.mark.parametrize("option", ["--yes", "--dry-run"])
+def test_no_job_takes_a_name_that_the_folder_needs(
+    shell: Shell, tmp_path: Path, name: str, option: str
+) -> None:
+    """A job whose file would be the store, for example, is refused, and nothing is moved away."""
+    job_id, _, suffix = name.rpartition(".")
+    write_jobs(tmp_path, 1)
+    jobs = Path("jobs.csv")
+    jobs.write_text(jobs.read_text().replace("job1", job_id))
+    result = run(shell, option, "--suffix", suffix)
+    assert result.exit_code == 1
+    assert f"keeps in out: '{job_id}'. Nothing was sent. Give them other ids" in result.stderr
+    assert not shell.sandbox.requests
+
+
 def test_a_folder_knows_whether_it_was_moved(tmp_path: Path) -> None:
     """A folder that was moved or copied is not where it was; one behind a symlink is."""
     folder = tmp_path / "out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from decimal import Decimal
 
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 
 pytest.importorskip("dbos")
 
-from smspartner_async.cli._batch.progress import Progress
+from smspartner_async.cli._batch.progress import Progress, RepeatedTrouble
 from smspartner_async.durable import JobState
 
 from .test_plan import recorded
@@ -116,6 +117,24 @@ def test_the_time_left_is_estimated_from_pace_and_time_a_job_takes() -> None:
             move(progress, second - 10, JobState.DONE)
     assert progress.left() == pytest.approx(90)
     assert "time left about 1:30" in progress.line()
+
+
+def test_what_keeps_many_jobs_waiting_is_shown_once_a_minute() -> None:
+    """Each error that a request is sent again for is one line a minute; other lines all show."""
+    shows = RepeatedTrouble(clock := Clock())
+
+    def record(error: str, **fields: object) -> logging.LogRecord:
+        made = logging.makeLogRecord({"msg": "attempt %d: %s", **fields})
+        made.args = (1, error)
+        return made
+
+    assert [shows(record("no network", delay=0.1)) for _ in range(3)] == [True, False, False]
+    assert shows(record("HTTP 503", delay=0.1))
+    assert all(shows(record("no network", **fields)) for fields in ({}, {"delay": None}))
+    clock.now += 59
+    assert not shows(record("no network", delay=0.1))
+    clock.now += 2
+    assert [shows(record("no network", delay=0.1)) for _ in range(2)] == [True, False]
 
 
 def test_the_time_left_is_never_negative() -> None:

@@ -170,6 +170,7 @@ def test_requests_are_counted(shell: Shell, tmp_path: Path) -> None:
     assert end == {
         "jobs": 5,
         "done": 5,
+        "given_up": 0,
         "without_file": 0,
         "in_doubt": 0,
         "not_rented": 0,

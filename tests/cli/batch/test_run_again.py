@@ -204,7 +204,8 @@ def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
     real: Any = getattr(owner, name)
 
     def refused(given: Any, *more: Any) -> Any:
-        if Path("out").resolve() in Path(given).resolve().parents:
+        inside = Path("out").resolve() in Path(given).resolve().parents
+        if inside and more != (_files.READ,):
             raise OSError(errno.EROFS, "Read-only file system", str(given))
         return real(given, *more)
 
