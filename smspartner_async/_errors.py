@@ -359,9 +359,10 @@ class WaitTimeoutError(SMSPartnerError, TimeoutError):
         reason: str = "",
     ) -> None:
         seen = f"last seen: {last_status.state.name}" if last_status else "no status was seen"
+        checks = "1 check" if attempts == 1 else f"{attempts} checks"
         advice = f"Nothing is lost: call wait_until_ready({token!r}) again."
         super().__init__(
-            f"Rental {token} was not ready after {elapsed:.1f} s and {attempts} checks ({seen}). "
+            f"Rental {token} was not ready after {elapsed:.1f} s and {checks} ({seen}). "
             f"{reason}{advice}"
         )
         self.advice = advice

@@ -5,6 +5,7 @@ The delays are tenacity's wait strategies. The numbers of a policy are shorthand
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import random
@@ -20,7 +21,7 @@ from tenacity import AsyncRetrying, Future, RetryCallState
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_exponential
 
-from ._errors import APIError, ConfigurationError, ResponseError
+from ._errors import APIError, ConfigurationError, ResponseError, SMSPartnerError
 from ._validation import check_whole, is_async, is_number, mismatch_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
-    from ._errors import SMSPartnerError
     from ._models import RentalStatus
 
 _SHORTEST_INTERVAL: Final = 0.001  # seconds
@@ -98,12 +98,18 @@ def _refuse_both(policy: Any, *numbers: str) -> None:
         raise ValueError(f"Pass either wait or {' and '.join(both)}: wait takes their place.")
 
 
-def _broken(strategy: object, purpose: str, error: Exception) -> ConfigurationError:
-    """Make the error for a strategy that raised."""
+def _broken(strategy: object, purpose: str, error: BaseException) -> ConfigurationError:
+    """Make the error for a strategy that raised, perhaps what it was shown."""
     raised = traceback.format_exception_only(error)[0].strip()
+    if isinstance(error, SMSPartnerError):
+        raised = f"{type(error).__name__}: {error.problem}"
     return ConfigurationError(
-        f"The {purpose} strategy {_name(strategy)} raised {raised}. {_MEANING}"
+        f"The {purpose} strategy {_name(strategy)} raised {raised.removesuffix('.')}. {_MEANING}"
     )
+
+
+# A strategy is a plain function: no cancellation of the task arrives in it.
+_RAISED: Final = (Exception, asyncio.CancelledError)
 
 
 def _plain(returned: Any) -> Any:
@@ -118,7 +124,7 @@ def _plain(returned: Any) -> Any:
 def _delay(strategy: WaitBaseT, state: RetryCallState, minimum: float) -> float:
     try:
         delay = _plain(strategy(state))
-    except Exception as error:
+    except _RAISED as error:
         raise _broken(strategy, "wait", error) from error
     if not is_number(delay) or not abs(delay) <= sys.float_info.max:
         raise ConfigurationError(
@@ -318,7 +324,7 @@ class PollingPolicy:
             return False
         try:
             return bool(_plain(self.stop(state)))
-        except Exception as error:
+        except _RAISED as error:
             raise _broken(self.stop, "stop", error) from error
 
 

@@ -217,6 +217,9 @@ def test_messages_of_what_is_missing() -> None:
     assert "no status was seen" in str(
         WaitTimeoutError(token="t", last_status=None, elapsed=0, attempts=0)
     )
+    assert "0.0 s and 1 check (" in str(
+        WaitTimeoutError(token="t", last_status=None, elapsed=0, attempts=1)
+    )
     assert "after 5 bytes:" in str(DownloadInterruptedError("x", path=Path("x"), received=5))
 
 

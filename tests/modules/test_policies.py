@@ -309,8 +309,8 @@ def test_a_strategy_that_raises_is_named() -> None:
         PollingPolicy(stop=stop).stops(attempt(1))
 
 
-def _raises_untold(_: RetryCallState) -> Any:
-    raise _UntoldError
+def _raising(error: BaseException) -> Any:
+    return lambda _: (_ for _ in ()).throw(error)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,9 @@ def _raises_untold(_: RetryCallState) -> Any:
     [
         (lambda state: _sleepy(state), "it returned an awaitable"),  # noqa: PLW0108 - no async def
         (lambda _: _Awaited(), "it returned an awaitable"),
-        (_raises_untold, "_UntoldError: <exception str"),
+        (_raising(_UntoldError()), "_UntoldError: <exception str"),
+        (_raising(BUSY), r"RateLimitError: [^.]*429\)\. Nothing more"),
+        (_raising(asyncio.CancelledError("mine")), "CancelledError: mine"),
     ],
 )
 def test_a_strategy_that_has_to_be_awaited_is_refused(strategy: Any, said: str) -> None:
