@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from shell import KEY, NUMBER, Shell
 from smspartner_async import PollingPolicy
 from smspartner_async.cli import _app, _display
 from smspartner_async.sandbox import Sandbox
+
+with suppress(ImportError):  # without the extra `durable` there is no batch
+    from dbos_tables import migrations_run_once  # noqa: F401
 
 
 @pytest.fixture(scope="session")

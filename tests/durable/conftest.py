@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("dbos", reason="the extra 'durable' is not installed")
 
-from dbos import run_dbos_database_migrations
+from dbos_tables import migrations_run_once  # noqa: F401
 from fault_server import FaultServer
 from scripted import Vendor, client_of
 from store_jobs import jobs_of
@@ -45,17 +45,8 @@ async def client(sandbox: Sandbox) -> AsyncIterator[SMSPartnerClient]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def tables_of_dbos(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database with nothing but the tables of DBOS, which would be half of a worker's start."""
-    path = tmp_path_factory.mktemp("dbos") / "empty.db"
-    run_dbos_database_migrations(system_database_url=f"sqlite:///{path}")
-    return path.read_bytes()
-
-
 @pytest.fixture
-async def store(tmp_path: Path, tables_of_dbos: bytes) -> AsyncIterator[Store]:
-    (tmp_path / "rentals.db").write_bytes(tables_of_dbos)
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with Store(f"sqlite:///{tmp_path}/rentals.db") as store:
         yield store
 

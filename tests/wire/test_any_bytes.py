@@ -265,15 +265,18 @@ HUGE: dict[str, bytes] = {
     "xml": b"<result>" + b" <result><entry> " * (MAX_BODY // 20),
     "key": KEY.encode() * (MAX_BODY // 30),
     "half key": KEY.encode()[:-1] * (MAX_BODY // 30),
-    "gzip": gzip.compress(bytes(50 * MAX_BODY)),
 }
 
 
-@pytest.mark.parametrize("name", HUGE)
+def huge(name: str) -> bytes:
+    return gzip.compress(bytes(50 * MAX_BODY)) if name == "gzip" else HUGE[name]
+
+
+@pytest.mark.parametrize("name", [*HUGE, "gzip"])
 def test_the_largest_replies(name: str) -> None:
     """Bad input: a reply of the size limit takes a few times its memory, and its error is short."""
     headers = {"Content-Encoding": "gzip"} if name == "gzip" else {}
-    answer = reply(HUGE[name], headers=headers)
+    answer = reply(huge(name), headers=headers)
     tracemalloc.start()
     try:
         error = outcome("rent", answer)
