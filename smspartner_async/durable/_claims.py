@@ -17,7 +17,7 @@ from smspartner_async.batch._job import case_folded
 from ._records import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from ._records import Claim
@@ -112,10 +112,15 @@ def claims_in(
     """
     claims = JournalClaims(store_id, beside_store)
     for path, lines in read_journals(folder, skip_unreadable=skip_unreadable):
-        worker = str(lines[0].get("worker", "")) if lines else ""
+        worker = worker_of(lines) or ""
         for line in lines:
             claims.add(line, worker, path)
     return claims
+
+
+def worker_of(lines: Iterable[dict[str, Any]]) -> str | None:
+    """Return the id of the worker that wrote a journal, from the first line that names it."""
+    return next((str(line["worker"]) for line in lines if "worker" in line), None)
 
 
 def read_journals(

@@ -19,7 +19,7 @@ from attrs import define, field
 from smspartner_async._errors import ConfigurationError
 from smspartner_async._files import JsonLines, parse_lines, read_file
 
-from ._claims import JournalClaims, claims_in, read_journals
+from ._claims import JournalClaims, claims_in, read_journals, worker_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +56,8 @@ class Journal:
                 file = JsonLines.open(folder / f"{name}.jsonl")
             except BlockingIOError:
                 continue
-            if lines := file.read():
-                return cls(lines[0]["worker"], file)
+            if (known := worker_of(file.read())) is not None:
+                return cls(known, file)
             new_id = f"{socket.gethostname()}-{uuid4().hex[:8]}"
             file.append({"worker": worker_id or new_id})
             file.sync()
@@ -110,10 +110,10 @@ class Journal:
     def has_ended(path: Path, worker_id: str) -> bool:
         """Whether `path` is the journal of a worker on this machine whose process has ended."""
         try:
-            if parse_lines(read_file(path))[0]["worker"] != worker_id:
+            if worker_of(parse_lines(read_file(path))) != worker_id:
                 return False
             JsonLines.open(path).close()  # it is locked while its worker runs
-        except (OSError, LookupError):
+        except OSError:
             return False
         return True
 

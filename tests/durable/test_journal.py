@@ -53,6 +53,24 @@ async def test_a_journal_that_was_cut_short_continues(tmp_path: Path) -> None:
     journal.close()
 
 
+async def test_a_journal_without_its_first_line_keeps_the_others(tmp_path: Path) -> None:
+    """Where the line that names the worker is damaged, it gets another id; no token is lost."""
+    journal = Journal.open(tmp_path, None)
+    journal.write(nonce="aa", token="tok-1")
+    journal.close()
+    first, _, others = journal.path.read_bytes().partition(b"\n")
+    journal.path.write_bytes(b"\0" * len(first) + b"\n" + others)
+    assert not Journal.has_ended(journal.path, journal.worker_id)
+    again = Journal.open(tmp_path, None)
+    assert (again.path, again.token("aa")) == (journal.path, "tok-1")
+    assert again.worker_id != journal.worker_id
+    again.close()
+    assert Journal.has_ended(again.path, again.worker_id)
+    once_more = Journal.open(tmp_path, None)
+    assert once_more.worker_id == again.worker_id
+    once_more.close()
+
+
 async def test_a_full_disk_spoils_no_line_that_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import shutil
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,7 @@ from smspartner_async.durable._claims import claims_in
 from smspartner_async.durable._database.agreements import adopt, agree, move, withdraw_all
 from smspartner_async.durable._records import dump_job
 
+from . import prompts
 from .folder import (
     STORE,
     check_own_names,
@@ -44,15 +45,6 @@ from .folder import (
 )
 from .plan import Plan, PricedBatch, make_plan, with_known_ids
 from .progress import Progress, RepeatedTrouble
-from .prompts import (
-    price_and_ask,
-    show_doubts,
-    show_dry_run,
-    show_end,
-    show_interrupted,
-    show_late_tokens,
-    show_lost,
-)
 from .standing import exit_code, summary
 
 if TYPE_CHECKING:
@@ -201,7 +193,9 @@ class BatchRun:
             self.display.note("There is nothing left to do, and nothing was sent.")
             return
         self._show_doubts(self.plan.in_doubt)
-        self.priced = await price_and_ask(self.client, self.plan, self.options, self.display)
+        self.priced = await prompts.price_and_ask(
+            self.client, self.plan, self.options, self.display
+        )
 
     def _show_cleaned(self) -> None:
         """Say which rows are not compared with what was paid under their ids: it was removed."""
@@ -333,27 +327,37 @@ class BatchRun:
     def show_end(self, ended: ExitCode, failed: Exception | None, line: str) -> ExitCode:
         """Show how the run has ended and how the batch stands. Return the exit code.
 
-        `line` is what continues it.
+        `line` is what continues it. That nobody can see all this changes nothing of the money.
         """
         if ended is not ExitCode.SUCCESS or failed is not None:
             failed = self._read_copy(failed)
-        if ended is ExitCode.INTERRUPTED:
-            show_interrupted(self.display, self.records, line)
         if failed is not None:
             ended = gravest(ended, exit_code_of(failed))
-            self.display.error(failed, gravest(ended, self.exit_code()))
+        code = gravest(ended, self.exit_code())
+        try:
+            self._show_end(failed, code, line if ended is ExitCode.INTERRUPTED else None)
+        except OSError as error:  # the terminal is closed, or the disk of a log is full
+            code = gravest(code, ExitCode.FAILED)
+            with suppress(OSError):
+                self.display.failed("Error", error)
+        return code
+
+    def _show_end(self, failed: Exception | None, code: ExitCode, line: str | None) -> None:
+        if line is not None:
+            prompts.show_interrupted(self.display, self.records, line)
+        if failed is not None:
+            self.display.error(failed, code)
         self._show_new_doubts()
         store = self.folder / STORE
-        show_lost(self.display, self.records, store)
-        show_late_tokens(self.display, self.records.values(), ("--out", str(self.folder)))
+        prompts.show_lost(self.display, self.records, store)
+        prompts.show_late_tokens(self.display, self.records.values(), ("--out", str(self.folder)))
         if failed is not None and (self.display.as_json or not self.records):
             pass  # the error says it all
         elif self.options.dry_run:
-            show_dry_run(self.display, self.priced)
+            prompts.show_dry_run(self.display, self.priced)
         else:
             sent = self.requests
-            show_end(self.display, self.jobs, self.records, requests=sent, store=str(store))
-        return gravest(ended, self.exit_code())
+            prompts.show_end(self.display, self.jobs, self.records, requests=sent, store=str(store))
 
     def exit_code(self) -> ExitCode:
         """Return the gravest of what the run leaves behind, as far as it has read the store."""
@@ -366,11 +370,10 @@ class BatchRun:
         """Show what came into doubt in this run, and how to settle it."""
         old = {record.id for record in self.plan.in_doubt}
         doubts = [one for one in self.records.values() if one.state is JobState.NEEDS_ATTENTION]
-        new = [record for record in doubts if record.id not in old]
-        self._show_doubts(new)
+        self._show_doubts([one for one in doubts if one.id not in old])
 
     def _show_doubts(self, doubts: Sequence[JobRecord]) -> None:
-        show_doubts(self.display, doubts, ("--out", str(self.folder)))
+        prompts.show_doubts(self.display, doubts, ("--out", str(self.folder)))
 
     def _warnings_shown(self) -> AbstractContextManager[None]:
         """Show what the worker warns of, such as a pause of renting; jobs are shown by records."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -91,3 +92,34 @@ def test_a_run_writes_these_lines(
     assert result.exit_code == 0
     assert " of 2 jobs ended, spent " in result.stderr
     assert "jobs ended" not in result.stdout
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), BrokenPipeError()])
+@pytest.mark.parametrize("refuses", ["stdout", "stderr"])
+@pytest.mark.parametrize("option", ["--json", "--yes"])
+def test_an_end_that_nobody_can_see_has_its_exit_code(
+    shell: Shell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    error: OSError,
+    refuses: str,
+    option: str,
+) -> None:
+    """A doubt is 4 also where stdout or stderr takes nothing; JSON is one document, or none."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    write_jobs(tmp_path, 1)
+    shell.sandbox.lose_next_reply("rent")
+    assert run(shell, "--yes").exit_code == 4
+    (tmp_path / "jobs.csv").unlink()
+    names = {"stdout": ("facts", "document"), "stderr": ("failed", "doubt", "note")}[refuses]
+    for name in names:
+        monkeypatch.setattr(Display, name, refused)
+    result = run(shell, option, "--yes")
+    assert (result.exit_code, result.exception and type(result.exception)) == (4, SystemExit)
+    documents = result.stdout.count('"exit_code": 4')
+    assert documents == (option == "--json" and refuses == "stderr")
