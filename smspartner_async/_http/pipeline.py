@@ -170,10 +170,10 @@ class RequestPipeline:
             except HeldBackError:
                 self.limiter.hand_back(pooled=pooled)
             except BaseException as error:
+                clear_frames(error, outer)  # first: what a listener raises is chained to it
                 if report is not None:
                     report.send(error)
                 self._end(head, pooled=pooled)
-                clear_frames(error, outer)
                 raise
             else:
                 self._end(head, pooled=pooled)

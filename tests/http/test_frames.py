@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from smspartner_async._http.frames import clear_frames
 from smspartner_async._operations import part_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NUMBER = "+33612345678"
@@ -103,6 +104,46 @@ async def test_a_refused_call_carries_neither_key_nor_reply(
     variables = "" if caught is None else shown(caught)
     assert KEY not in variables
     assert NUMBER not in variables
+
+
+class Tracker(logging.Handler):
+    """Keeps what an error tracker sends of each logged exception, at the moment of its logging."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is not None and (error := record.exc_info[1]) is not None:
+            assert error.__context__ is not None
+            self.sent.append(shown(error))
+
+
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    log, handler = logging.getLogger("smspartner_async"), Tracker()
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
+
+
+@pytest.mark.parametrize("name", ["status", "price", "rent", "download"])
+async def test_what_a_listener_raises_is_chained_to_no_secret(
+    name: str, tmp_path: Path, tracker: Tracker
+) -> None:
+    """A secret: it is logged with the failure of the request, whose frames are empty by then."""
+
+    def fail(_: object) -> None:
+        raise LookupError("a listener's own")
+
+    server = FaultServer(default=json_reply({"note": f"{KEY} {NUMBER}"}, 502))
+    options = {"retry": RetryPolicy(attempts=1), "on_exchange": fail}
+    async with server, client_of(server, **options) as client:
+        with pytest.raises(SMSPartnerError):
+            await call(client, name, tmp_path)
+    (sent,) = tracker.sent
+    assert KEY not in sent
+    assert NUMBER not in sent
 
 
 @pytest.mark.parametrize(
