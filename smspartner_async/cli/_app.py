@@ -355,5 +355,7 @@ def main() -> None:
     treat_signals_as_ctrl_c()
     try:
         app(prog_name="smspartner")
+    except KeyboardInterrupt:  # typer makes its commands: nothing has begun
+        raise SystemExit(ExitCode.INTERRUPTED) from None
     finally:
         ignore_signals()

@@ -54,6 +54,18 @@ def test_without_the_extra() -> None:
     assert err == f"{needs}The sandbox works without it: python -m smspartner_async.sandbox\n"
 
 
+def test_ctrl_c_before_a_command_has_begun() -> None:
+    """While typer makes its commands, Ctrl-C is 130 as well, without a traceback."""
+    program = """if True:
+        from smspartner_async.cli import _app
+        def interrupted(**_):
+            raise KeyboardInterrupt
+        _app.app = interrupted
+        _app.main()
+        """
+    assert finished("-c", program) == (130, "", "")
+
+
 def test_imports_are_lazy() -> None:
     """The package imports no command line, and the command line no sandbox until it is needed."""
     program = """if True:
