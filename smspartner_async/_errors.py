@@ -117,6 +117,8 @@ class APIError(SMSPartnerError):
     ) -> None:
         words = f" The vendor's words: {message!r}." if message else ""
         self.advice = CODE_ADVICE.get(code, self.advice)
+        if operation in {"status", "download"}:  # of a rental that is paid
+            self.advice = self.advice.replace("; nothing was charged", "")
         super().__init__(f"{refusal_text(operation, code, http_status)}{words} {self.advice}")
         self.code = code
         self.message = message
@@ -165,11 +167,7 @@ class FileNotReadyError(APIError):
 
 
 class RateLimitError(APIError):
-    """Too many requests (HTTP 429). The vendor did nothing with this one; nothing was charged.
-
-    Attributes:
-        retry_after: seconds to wait before the next request; `None` where the vendor gave none.
-    """
+    """Too many requests (HTTP 429). The vendor did nothing with this one; nothing was charged."""
 
     advice = "Wait before asking again, or set max_requests_per_minute; nothing was charged."
 

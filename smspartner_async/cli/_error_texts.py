@@ -13,7 +13,6 @@ from smspartner_async._errors import (
     DownloadInterruptedError,
     FileNotReadyError,
     PriceExceededError,
-    RateLimitError,
     RentalFailedError,
     RentOutcomeUnknownError,
     ResponseError,
@@ -38,7 +37,7 @@ _ADVICE: Final = {  # for a program: for the command, where the former names wha
     OVERWRITE_ADVICE: "give --overwrite to replace it.",
     CODE_ADVICE[33]: "It may not be made yet: `smspartner wait` ends when it can be downloaded.",
     FileNotReadyError.advice: "Wait with `smspartner wait`, and try again.",
-    RateLimitError.advice: "Wait before asking again.",
+    ", or set max_requests_per_minute": "",
     TransportError.advice: "Check the network, --base-url and any proxy, then try again.",
     ResponseError.advice: "Check --base-url and any proxy in between, then try again.",
     RentOutcomeUnknownError.advice: (

@@ -206,6 +206,17 @@ def test_messages_are_actionable(error: SMSPartnerError) -> None:
     assert text.endswith(".")
 
 
+@pytest.mark.parametrize("cls", API_CLASSES)
+@pytest.mark.parametrize("operation", ["status", "download"])
+def test_a_refusal_about_a_paid_rental_does_not_say_that_nothing_was_charged(
+    cls: type[APIError], operation: str
+) -> None:
+    """A paid request: the text of a job that is paid, and has no file yet, may be this one."""
+    error = cls(code=10, message="Non", http_status=200, operation=operation)
+    assert "charged" not in str(error)
+    assert str(error).endswith(f" {error.advice}")
+
+
 def test_messages_of_what_is_missing() -> None:
     """A message does without what is not known."""
     bare: dict[str, Any] = {"message": "", "http_status": 500, "operation": "download"}
