@@ -18,6 +18,7 @@ from smspartner_async.cli._display import TO_RENT
 from smspartner_async.cli._formats import beginning, jobs_text, money, paid_text, people
 from smspartner_async.durable import JobState
 
+from .folder import open_text
 from .plan import PricedBatch, is_paid_without_file, price_jobs
 from .standing import known_of, summary
 
@@ -187,6 +188,13 @@ def show_interrupted(display: Display, records: Mapping[str, JobRecord], line: s
         display.listed([f"{part.path}  {part.size:,} bytes" for part in parts])
     display.note("Nothing is lost, and nothing will be paid twice. To continue, type again:")
     display.command(line)
+
+
+def open_notes(folder: Path, records: Mapping[str, JobRecord]) -> list[str]:
+    """Return a line with what is paid for without a file, or in doubt; none where nothing is."""
+    stands = summary((), records)
+    counted = open_text(stands["without_file"], stands["in_doubt"])
+    return [f"In {folder}: {counted}."] * bool(counted)
 
 
 def show_dry_run(display: Display, priced: PricedBatch) -> None:

@@ -38,14 +38,13 @@ from .folder import (
     check_own_names,
     copy_store,
     is_moved,
-    open_text,
     settle_in,
     sqlite_url,
     with_journals,
 )
 from .plan import Plan, PricedBatch, make_plan, with_known_ids
 from .progress import Progress, RepeatedTrouble
-from .standing import exit_code, summary
+from .standing import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -86,9 +85,8 @@ def reporting_what_is_open(out: Path | None, display: Display) -> Generator[None
             known = {one.id: one for one in asyncio.run(records_in_copy(out / STORE, display))}
         except (SMSPartnerError, OSError):
             raise with_journals(out, error) from None
-        stands = summary((), known)
-        if counted := open_text(stands["without_file"], stands["in_doubt"]):
-            error.add_note(f"In {out}: {counted}.")
+        for note in prompts.open_notes(out, known):
+            error.add_note(note)
         vars(error)["exit_code"] = exit_code((), known)
         raise
 
@@ -354,6 +352,8 @@ class BatchRun:
         if failed is not None and (self.display.as_json or not self.records):
             pass  # the error says it all
         elif self.options.dry_run:
+            for note in prompts.open_notes(self.folder, self.records):
+                self.display.note(note)
             prompts.show_dry_run(self.display, self.priced)
         else:
             sent = self.requests

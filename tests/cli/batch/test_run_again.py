@@ -229,6 +229,20 @@ def test_a_disk_that_refuses_what_a_run_begins_with_hides_nothing(
         assert "In out: 1 job paid for without a file." in result.stderr
 
 
+def test_a_dry_run_says_what_is_paid_for_without_a_file(
+    make_shell: Callable[..., Shell], tmp_path: Path
+) -> None:
+    """It rents nothing; its exit code is that of what earlier runs have left, and it says so."""
+    shell = make_shell(speed=1e6, fail_every=1)
+    write_jobs(tmp_path, 1)
+    assert run(shell, "--yes").exit_code == 3
+    write_jobs(tmp_path, 1, 2)
+    result = run(shell, "--dry-run")
+    assert result.exit_code == 3
+    assert "In out: 1 job paid for without a file.\nNothing was rented" in result.stderr
+    assert shell.sandbox.requests["rent"] == 1
+
+
 @pytest.mark.parametrize("problem", ["no file", "a bad row", "no rows", "no key", "a bad suffix"])
 def test_what_is_in_doubt_is_shown_whatever_keeps_the_run_from_beginning(
     shell: Shell, tmp_path: Path, problem: str
