@@ -14,8 +14,6 @@ from smspartner_async._files import parse_lines, read_file
 from smspartner_async._log import log
 from smspartner_async.batch._job import case_folded
 
-from ._records import StoreError
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
@@ -50,10 +48,12 @@ class JournalClaims:
         store_id: the store that asks. Lines of other stores do not count.
         beside_store: whether the folder belongs to one SQLite file. Then all lines count, because
             another store id means that the file was replaced.
+        unreadable: the journals that cannot be read, and why. They may name any job.
     """
 
     store_id: str
     beside_store: bool
+    unreadable: list[str] = field(factory=list, init=False)
     _claims: dict[str, dict[str, JournaledClaim]] = field(factory=dict, init=False)
 
     def add(self, line: dict[str, Any], worker: str, path: Path) -> None:
@@ -101,17 +101,10 @@ class JournalClaims:
         return self._claims.keys()
 
 
-def claims_in(
-    folder: Path, store_id: str, *, beside_store: bool, skip_unreadable: bool = False
-) -> JournalClaims:
-    """Read the claims in all journals of a folder, for one store.
-
-    Raises:
-        StoreError: one cannot be read, and may name what is paid for. With `skip_unreadable`, where
-            nothing is to be rented, it is passed over.
-    """
+def claims_in(folder: Path, store_id: str, *, beside_store: bool) -> JournalClaims:
+    """Read the claims in all journals of a folder, for one store."""
     claims = JournalClaims(store_id, beside_store)
-    for path, lines in read_journals(folder, skip_unreadable=skip_unreadable):
+    for path, lines in read_journals(folder, claims.unreadable):
         worker = worker_of(lines) or ""
         for line in lines:
             claims.add(line, worker, path)
@@ -124,20 +117,13 @@ def worker_of(lines: Iterable[dict[str, Any]]) -> str | None:
 
 
 def read_journals(
-    folder: Path, *, skip_unreadable: bool = True
+    folder: Path, unreadable: list[str] | None = None
 ) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
-    """Yield path and lines of each journal of a folder.
-
-    Raises:
-        StoreError: one cannot be read, unless those are skipped.
-    """
+    """Yield path and lines of each readable journal of a folder; name the others in a list."""
     for path in sorted(folder.glob("*.jsonl")):
         try:
             yield path, parse_lines(read_file(path))
         except OSError as error:
-            if not skip_unreadable:
-                raise StoreError(
-                    f"The journal {path} may name what is paid for, and cannot be read: "
-                    f"{error.strerror}. Nothing was rented. Make it readable."
-                ) from error
             log.warning("journal %s cannot be read: %s", path, error)
+            if unreadable is not None:
+                unreadable.append(f"{path}: {error.strerror}")

@@ -62,10 +62,18 @@ async def find_unrecorded_claim(context: WorkerContext, job: Job, *own: str) -> 
     """Return a claim of this job that a journal here names, and the store does not know.
 
     `own` are the ids of claims that the store need not know.
+
+    Raises:
+        StoreError: a journal cannot be read, and may name one.
     """
     journal = context.journal.claims
     if job["token"] is not None or journal is None:
         return None
+    if journal.unreadable:
+        raise StoreError(
+            f"A journal may say that this job is paid for, and cannot be read: "
+            f"{journal.unreadable[0]}. Nothing was rented."
+        )
     if journal.unknown(job["id"], job["run"], own) is None:
         return None  # nearly always
     known = {*own, *await context.database.run(claim_ids_of, job["id"])}

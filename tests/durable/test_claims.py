@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from decimal import Decimal
@@ -15,7 +16,7 @@ from scripted import Vendor
 from store_jobs import jobs_of
 from store_work import LOST, at_work, end_of
 
-from smspartner_async.durable import JobState, Store, StoreError
+from smspartner_async.durable import JobState, Store
 from smspartner_async.durable._claims import JournalClaims
 from smspartner_async.durable._records import dump_job
 
@@ -147,17 +148,18 @@ async def test_a_database_older_than_its_journal_rents_nothing_again(tmp_path: P
 
 
 async def test_a_journal_that_cannot_be_read_lets_nothing_be_rented(tmp_path: Path) -> None:
-    """It may name what is paid for, and the database may be older: no worker begins beside it."""
+    """It may name what is paid for, and the database may be older: no job is rented beside it."""
     store = await Store(f"sqlite:///{tmp_path}/rentals.db").__aenter__()
     await older(store, tmp_path, Vendor())
     journals = tmp_path / "rentals.db.journal"
     (journals / "worker-1.jsonl").rename(tmp_path / "kept")
     (journals / "other.jsonl").mkdir()
     vendor = Vendor()
-    async with Store(f"sqlite:///{tmp_path}/rentals.db") as store:
-        with pytest.raises(StoreError, match=r"other\.jsonl may name .* Nothing was rented\."):
-            await at_work(store, vendor).__aenter__()
-        assert [one.state for one in await store.records()] == [JobState.QUEUED] * 2
+    async with Store(f"sqlite:///{tmp_path}/rentals.db") as store, at_work(store, vendor):
+        for name in ("job-1", "job-2"):
+            ended = await end_of(store, name)
+            assert ended.state is JobState.FAILED
+            assert re.search(r"other\.jsonl: .* Nothing was rented\.", ended.error or "")
     assert vendor.wire == {}
 
 

@@ -186,7 +186,7 @@ def _journaled(folder: Path) -> dict[str, str]:
     from smspartner_async.durable._claims import claims_in  # noqa: PLC0415 - it takes a second
     from smspartner_async.durable._records import load_job  # noqa: PLC0415 - it takes a second
 
-    claims = claims_in(folder / f"{STORE}.journal", "", beside_store=True, skip_unreadable=True)
+    claims = claims_in(folder / f"{STORE}.journal", "", beside_store=True)
     found = filter(None, (claims.unknown(name, 0, ()) for name in claims.job_ids()))
     return {
         one.job: "renting"

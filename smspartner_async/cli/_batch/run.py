@@ -69,7 +69,7 @@ async def records_in_copy(database: Path, display: Display) -> tuple[JobRecord, 
         if not copy_store(database, Path(temporary)):
             return ()
         async with Store(sqlite_url(Path(temporary))) as store:
-            await adopt_from_journals(store, database, display, skip_unreadable=True)
+            await adopt_from_journals(store, database, display)
             return await store.records()
 
 
@@ -101,16 +101,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (is_shown or str(record.msg).startswith("job "))
 
 
-async def adopt_from_journals(
-    store: Store, database: Path, display: Display, *, skip_unreadable: bool = False
-) -> None:
-    """Record what the journals beside a store know of its jobs, and it does not: an older copy.
-
-    Raises:
-        StoreError: a journal cannot be read, unless those are skipped.
-    """
-    folder = Path(f"{database}.journal")
-    read = partial(claims_in, folder, beside_store=True, skip_unreadable=skip_unreadable)
+async def adopt_from_journals(store: Store, database: Path, display: Display) -> None:
+    """Record what the journals beside a store know of its jobs, and it does not: an older copy."""
+    read = partial(claims_in, Path(f"{database}.journal"), beside_store=True)
     if lost := await store._database.run(adopt, read):  # noqa: SLF001 - its workers' transaction
         display.note(
             f"The journal names rents that the store, perhaps an older copy, does not know: "
