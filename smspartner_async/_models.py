@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from ._errors import TargetingError
 from ._lazy import LazyFields
+from ._redaction import repr_without_numbers
 from ._values.areas import is_int, split_codes, wrong_codes
 from ._values.hints import (
     TARGETING_ARGUMENTS,
@@ -189,8 +190,8 @@ class AreaVolume:
         desired_volume: contacts that were wanted there; `None` where the vendor gives no number.
     """
 
-    type: str
-    location: str
+    type: str = field(repr=repr_without_numbers)
+    location: str = field(repr=repr_without_numbers)
     volume: int
     desired_volume: int | None = None
 
@@ -286,8 +287,8 @@ class RentedTargeting:
     interest: int | None = None
     sub_interest: int | None = None
     category: SocioProfessionalCategory | None = None
-    departments: tuple[str, ...] = ()
-    zipcodes: tuple[str, ...] = ()
+    departments: tuple[str, ...] = field(default=(), repr=repr_without_numbers)
+    zipcodes: tuple[str, ...] = field(default=(), repr=repr_without_numbers)
     areas: tuple[AreaVolume, ...] = ()
 
 
@@ -332,14 +333,14 @@ class Credits:
     """
 
     balance: Decimal
-    currency: str | None = None
+    currency: str | None = field(default=None, repr=repr_without_numbers)
     sms: int | None = None
     sms_eco: int | None = None
     hlr: int | None = None
     to_send: int | None = None
-    username: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
+    username: str | None = field(default=None, repr=repr_without_numbers)
+    first_name: str | None = field(default=None, repr=repr_without_numbers)
+    last_name: str | None = field(default=None, repr=repr_without_numbers)
     raw: Any = field(default=None, repr=False, eq=False)
 
 

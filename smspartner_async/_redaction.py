@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, TypeVar, cast
+
+from attrs import evolve, fields, has
+
+_T = TypeVar("_T")
 
 # Eight digits and more, with the usual marks between them; the range is that of dashes. Without
 # backtracking, which would take 150 times the memory of a text of digits.
@@ -17,6 +21,8 @@ _LOOKED_AT: Final = 10_000
 """Characters of a foreign text that are cleaned: a long one would hold the event loop."""
 _SHORTEST_PART: Final = 4
 """Characters at the beginning of a secret that are taken for a part of it."""
+_LONGEST_WORD: Final = 5
+"""Characters of a post code or a currency. A secret so short, as tests have it, is in no danger."""
 _LONGEST_SPELLING: Final = 20
 """Characters that one of a secret's may take, escaped more than once."""
 
@@ -34,6 +40,23 @@ def repr_without_numbers(value: object) -> str:
 def redact(secret: str, text: str) -> str:
     """Return a text without a secret, in whatever spelling it stands there."""
     return _any_spelling(secret).sub("[API key]", text)
+
+
+def redact_texts(secret: str, value: _T) -> _T:
+    """Return a model, or a tuple of models or texts, without a secret in the texts it shows."""
+    redacted: Any = value
+    model: Any = type(value)
+    if isinstance(value, str):
+        if len(value) >= len(secret) > _LONGEST_WORD:
+            redacted = redact(secret, value)
+    elif isinstance(value, tuple):
+        redacted = tuple(redact_texts(secret, one) for one in value)
+    elif has(model):
+        names = [one.name for one in fields(model) if one.repr]
+        redacted = evolve(
+            redacted, **{name: redact_texts(secret, getattr(value, name)) for name in names}
+        )
+    return cast("_T", redacted)
 
 
 def redacted_line(text: str, secret: str) -> str:

@@ -32,7 +32,7 @@ from smspartner_async._models import (
     Targeting,
     check_targeting,
 )
-from smspartner_async._redaction import redact
+from smspartner_async._redaction import redact, redact_texts
 from smspartner_async._values.hints import CATEGORIES, GENDERS
 
 from .envelope import foreign_reply, mapping, open_reply
@@ -158,7 +158,7 @@ class Wire:
             raise self._foreign(operation, reply, "its areas cannot be read") from None
         return Quote(
             operation=operation,
-            areas=areas,
+            areas=redact_texts(self._api_key, areas),
             total_volume=total_volume,
             cost=_cost(payload),
             raw=payload,
@@ -178,7 +178,7 @@ class Wire:
             areas, total_volume = if_readable(_areas_and_total, answer.get("datas")) or ((), None)
             return Rental(
                 token=verdict.token,
-                areas=areas,
+                areas=redact_texts(self._api_key, areas),
                 total_volume=total_volume,
                 cost=_cost(answer),
                 raw=answer,
@@ -206,9 +206,9 @@ class Wire:
         body = plain_body(reply)
         if body.count(b"[") + body.count(b"{") > _SHALLOW:
             # It may be nested too deep to be parsed later, where the stack is deeper.
-            details = _details(payload)
+            details = self._details(payload)
             return RentalStatus(token=token, state=state, message=message, **details)
-        load = partial(_read_details, body)
+        load = partial(self._read_details, body)
         return with_lazy_fields(RentalStatus, load, token=token, state=state, message=message)
 
     def credits(self, reply: Reply) -> Credits:
@@ -216,7 +216,7 @@ class Wire:
         payload = self._payload("credits", reply)
         flat = mapping(payload.get("user")) | mapping(payload.get("credits")) | {"raw": payload}
         try:
-            return _read(Credits, flat)
+            return redact_texts(self._api_key, _read(Credits, flat))
         except UNREADABLE:
             raise self._foreign("credits", reply, "it holds no balance") from None
 
@@ -236,26 +236,25 @@ class Wire:
             return evolve(verdict, error=self._foreign("download", reply, verdict.problem))
         return verdict
 
+    def _read_details(self, body: bytes) -> dict[str, Any]:
+        """Decode the lazy fields of a status from its body."""
+        return self._details(parse_json(body))
+
+    def _details(self, payload: dict[str, Any]) -> dict[str, Any]:
+        location, file = mapping(payload.get("location")), mapping(payload.get("file"))
+        targeting = _read(RentedTargeting, location) if location else None
+        return {
+            "targeting": redact_texts(self._api_key, targeting),
+            "cost": _cost(location),
+            "phone_numbers": if_readable(as_integer, file.get("phoneNumbers")),
+            "raw": payload,
+        }
+
     def _payload(self, operation: Operation, reply: Reply, token: str = "") -> dict[str, Any]:
         return open_reply(operation, reply, secret=self._api_key, token=token)
 
     def _foreign(self, operation: Operation, reply: Reply, problem: str) -> ResponseError:
         return foreign_reply(operation, reply, problem, secret=self._api_key)
-
-
-def _read_details(body: bytes) -> dict[str, Any]:
-    """Decode the lazy fields of a status from its body."""
-    return _details(parse_json(body))
-
-
-def _details(payload: dict[str, Any]) -> dict[str, Any]:
-    location, file = mapping(payload.get("location")), mapping(payload.get("file"))
-    return {
-        "targeting": _read(RentedTargeting, location) if location else None,
-        "cost": _cost(location),
-        "phone_numbers": if_readable(as_integer, file.get("phoneNumbers")),
-        "raw": payload,
-    }
 
 
 # Reply parts -> model parts. An optional field that cannot be read is `None`: no reply is refused

@@ -95,8 +95,8 @@ def test_a_wrong_name_is_an_attribute_error(status: RentalStatus) -> None:
 
 def test_nothing_is_read_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait looks at the state, and pays for no more; a second look at a field reads nothing."""
-    looks = Mock(side_effect=codec._details)
-    monkeypatch.setattr(codec, "_details", looks)
+    looks = Mock(side_effect=WIRE._details)
+    monkeypatch.setattr(codec.Wire, "_details", looks)
     status = read()
     assert (status.token, status.state) == ("tok", RentalState.GENERATING)
     assert status.message == "File is being generated"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from replies import OPERATIONS, TOKEN, WIRE, refusal, reply, sample
+from replies import KEY, OPERATIONS, TOKEN, WIRE, decode, refusal, reply, sample
 
 from smspartner_async import (
     AreaVolume,
@@ -247,3 +248,34 @@ def test_a_status_of_many_brackets_is_read_at_once() -> None:
     """What is nested deep is read where it arrives, with all else that the status holds."""
     status = status_of(file={"phoneNumbers": "10"}, odd=[[]] * 200)
     assert (status.state, status.phone_numbers) == (RentalState.GENERATING, 10)
+
+
+ECHO = f"of {KEY}, 06 12 34 56 78"
+# A word that is not known is shown without its punctuation.
+ECHOED_AREAS = [{"Type": "06 12 34 56 78", "Location": ECHO, "Volume": 3}]
+ECHOING: dict[Operation, dict[str, Any]] = {
+    "calculate": {"success": True, "datas": ECHOED_AREAS},
+    "price": {"success": True, "datas": ECHOED_AREAS},
+    "rent": {"success": True, "token": "tok-1", "datas": ECHOED_AREAS},
+    "status": {
+        "success": True,
+        "status": 2,
+        "location": {"department": [ECHO], "zipcode": ECHO, "details_localisation": ECHOED_AREAS},
+    },
+    "credits": {
+        "success": True,
+        "credits": {"balance": "1.80", "currency": ECHO},
+        "user": {"username": ECHO, "firstname": ECHO, "lastname": ECHO},
+    },
+}
+
+
+@pytest.mark.parametrize("operation", ECHOING)
+def test_no_model_shows_a_secret_that_the_vendor_wrote_into_it(operation: Operation) -> None:
+    """A secret: the key is taken out of a model's texts, and its `repr` shows no number."""
+    model: Any = decode(operation, reply(ECHOING[operation]))
+    for shown in (repr(model), repr(pickle.loads(pickle.dumps(model)))):  # noqa: S301 - made here
+        assert "of [API key]" in shown
+        assert "0d5d" not in shown.lower()
+        assert "06" not in shown
+    assert model.raw == ECHOING[operation]  # as it came
