@@ -112,7 +112,7 @@ def test_a_worker_logs_what_failed_and_how_to_resume_it(
     err = "".join(lines)
     assert process.returncode == 0
     assert re.search(r"WARNING job 'job1' failed: Rental \S+ failed", err)
-    assert "Stopped. The next worker continues 0 jobs." in err
+    assert "Stopped. No job is open." in err
     assert "  smspartner batch resume job1 --store sqlite:///jobs.db" in err
 
 

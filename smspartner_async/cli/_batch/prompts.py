@@ -218,7 +218,10 @@ def show_what_continues(display: Display, records: Sequence[JobRecord], store: s
     still_open = sum(record.state.is_open for record in records)
     failed = [record.id for record in records if record.state is JobState.FAILED]
     doubts = sum(record.state is JobState.NEEDS_ATTENTION for record in records)
-    display.note(f"Stopped. The next worker continues {jobs_text(still_open)}.")
+    left = (
+        f"The next worker continues {jobs_text(still_open)}." if still_open else "No job is open."
+    )
+    display.note(f"Stopped. {left}")
     show_how_to_resume(display, failed, where)
     if doubts:
         display.note(
