@@ -161,7 +161,7 @@ def test_no_request_is_made_before_anybody_is_due(waiters: list[Waiter], ready_a
 
 
 @pytest.mark.no_cover
-@given(st.lists(st.floats(2, 40), min_size=1, max_size=6), st.floats(0, 100))
+@given(st.lists(st.floats(0.5, 40), min_size=1, max_size=6), st.floats(0, 100))
 def test_together_they_ask_no_oftener_than_the_most_eager_alone(
     intervals: list[float], ready_at: float
 ) -> None:
@@ -172,7 +172,7 @@ def test_together_they_ask_no_oftener_than_the_most_eager_alone(
 
 
 @pytest.mark.no_cover
-@given(st.lists(any_waiter, min_size=1, max_size=4), st.floats(0, 120), st.floats(4, 15))
+@given(st.lists(any_waiter, min_size=1, max_size=4), st.floats(0, 120), st.floats(0.5, 5))
 def test_lazier_joiners_add_no_requests(
     waiters: list[Waiter], ready_at: float, eager: float
 ) -> None:
