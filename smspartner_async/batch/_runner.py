@@ -185,7 +185,8 @@ class _Batch:
                 run.file = await self._client.download(ready, run.job.path)
             except FileExistsError as error:  # of a paid job: what is to be rented finds it before
                 text = str(error).replace(f", or {OVERWRITE_ADVICE}", ".")
-                raise type(error)(text.replace(OVERWRITE_ADVICE, _TAKEN_ADVICE)) from None
+                error.args = (text.replace(OVERWRITE_ADVICE, _TAKEN_ADVICE),)
+                raise
 
     async def _buy(self, run: _Run) -> Rental:
         run.job.check_destination()
