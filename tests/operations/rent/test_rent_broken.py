@@ -148,15 +148,20 @@ async def test_an_empty_429_that_nothing_proves_whole_is_not_sent_again() -> Non
 
 
 @pytest.mark.parametrize("first", [OK, BUSY])
-async def test_a_no_with_another_reply_behind_it_proves_nothing(first: bytes) -> None:
+@pytest.mark.parametrize(
+    ("behind", "seen"), [(b'{"token":"tok-1"}', "tok-1"), (b'{"success":true}', None)]
+)
+async def test_a_no_with_another_reply_behind_it_proves_nothing(
+    first: bytes, behind: bytes, seen: str | None
+) -> None:
     """A paid request: a plain no has nothing else in it."""
-    doubt = OK + b'Content-Length: 17\r\n\r\n{"token":"tok-1"}'
+    doubt = OK + b"Content-Length: %d\r\n\r\n" % len(behind) + behind
     reply = Reply((Send(first + b"Content-Length: %d\r\n\r\n" % len(NO) + NO + doubt), Close()))
     async with FaultServer(reply, vendor_error(32, "?")) as server, client_of(server) as client:
         with pytest.raises(RentOutcomeUnknownError) as caught:
             await client.rent(TARGETING)
         assert server.count("rent") == 1
-    assert caught.value.seen_token == "tok-1"
+    assert caught.value.seen_token == seen
 
 
 async def test_headers_behind_the_last_chunk_make_no_doubt_of_a_no() -> None:
